@@ -1,0 +1,1 @@
+"""Where evidence comes from: readers, cleaning, chunking and the passage store."""

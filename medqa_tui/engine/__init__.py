@@ -1,0 +1,1 @@
+"""The resident process that holds the models: server, client, lifecycle."""

@@ -1,0 +1,1 @@
+"""Writing an answer from evidence: prompt, local models, and the extractive fall."""

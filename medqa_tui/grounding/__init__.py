@@ -1,0 +1,1 @@
+"""Checking an answer against its evidence: citations, support, confidence, abstention."""

@@ -1,0 +1,1 @@
+"""Questions and answers kept on this machine for their owner."""

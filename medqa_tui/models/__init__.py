@@ -1,0 +1,1 @@
+"""Which models exist, how they are fetched, verified, recorded and activated."""

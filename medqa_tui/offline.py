@@ -1,0 +1,27 @@
+"""The environment of every process that imports the heavy stack: no hub, no telemetry."""
+
+from __future__ import annotations
+
+import os
+
+_ENVIRONMENT = {
+    # bitsandbytes' CPU backend asks the hub for a kernel when the package `kernels` is installed.
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
+    "DO_NOT_TRACK": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "false",
+    "BITSANDBYTES_NOWELCOME": "1",
+}
+
+
+def go_offline() -> None:
+    """Set the environment that keeps the heavy libraries off the network; call before importing them."""
+    os.environ.update(_ENVIRONMENT)
+
+
+def offline_environment() -> dict[str, str]:
+    """Return a copy of this process's environment with the same settings, for a child process."""
+    return {**os.environ, **_ENVIRONMENT}

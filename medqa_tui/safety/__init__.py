@@ -1,0 +1,1 @@
+"""Red-flag rules, scope, text sanitising and the disclaimer: rules that run before any model."""

@@ -1,0 +1,1 @@
+"""Installing a profile, phase by phase, so that a kill at any moment loses nothing."""
