@@ -1,0 +1,393 @@
+"""One question in, a stream of events out: gate, retrieve, generate, check, answer or abstain.
+
+Every front end draws these events; none has a second copy of any step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from medqa_tui.backend import Backend, GenerateRequest, GroundRequest, RetrieveRequest
+from medqa_tui.domain import (
+    Answer,
+    AnswerStatus,
+    Confidence,
+    ConfidenceLabel,
+    Evidence,
+    Failure,
+    GeneratorKind,
+    ModelInfo,
+    Question,
+    Sentence,
+    Support,
+    Timings,
+    TokenCounts,
+    Triage,
+    TriageLevel,
+)
+from medqa_tui.errors import ExitCode, MedQAError
+from medqa_tui.events import (
+    AnswerDone,
+    BackendFailed,
+    DraftDropped,
+    Event,
+    EvidenceFound,
+    GenerationDone,
+    Notice,
+    SentenceChecked,
+    StatusChanged,
+    Token,
+    TriageFound,
+)
+from medqa_tui.grounding import abstention, confidence
+from medqa_tui.grounding.sentences import SentenceBuffer
+from medqa_tui.retrieval import followup
+from medqa_tui.safety import triage
+from medqa_tui.safety.disclaimer import DISCLAIMER
+from medqa_tui.safety.sanitize import clean
+
+if TYPE_CHECKING:
+    from medqa_tui.config import Settings
+
+# A draft whose first sentences all fail the check is not worth the rest of its tokens.
+_HOPELESS_AFTER = 2
+
+
+class Recorder(Protocol):
+    """Where a conversation is kept; `begin` is called before anything is generated."""
+
+    def begin(self, question: Question, triage: Triage) -> None: ...
+
+    def partial(self, turn: str, text: str) -> None: ...
+
+    def finish(self, turn: str, answer: Answer) -> None: ...
+
+
+async def answer(
+    question: Question,
+    backend: Backend,
+    *,
+    settings: Settings,
+    recorder: Recorder | None = None,
+    cancel: asyncio.Event | None = None,
+) -> AsyncIterator[Event]:
+    """Yield everything that happens while `question` is answered; `AnswerDone` is always last.
+
+    Setting `cancel` ends the answer within one generation step and keeps what was checked so far.
+    Closing the iterator early does the same, without the last event; the recorder hears of it.
+    Errors of the backend become an answer with status `failed`.
+    """
+    run = _Run(question, backend, settings, recorder, cancel or asyncio.Event())
+    try:
+        async for event in run.events():
+            yield event
+    finally:
+        run.close()
+
+
+@dataclass
+class _Draft:
+    """What one generator has written so far, sentence by sentence."""
+
+    kept: list[Sentence] = field(default_factory=list)
+    left_out: int = 0
+    done: GenerationDone | None = None
+
+    @property
+    def hopeless(self) -> bool:
+        return not self.kept and self.left_out >= _HOPELESS_AFTER
+
+
+class _Run:
+    """The state of one answer while it is made."""
+
+    def __init__(
+        self,
+        question: Question,
+        backend: Backend,
+        settings: Settings,
+        recorder: Recorder | None,
+        cancel: asyncio.Event,
+    ) -> None:
+        self.question = Question(clean(question.text).strip(), question.turn, question.context)
+        self.turn = question.turn
+        self.backend = backend
+        self.settings = settings
+        self.recorder = recorder
+        self.cancel = cancel
+        self.triage = Triage()
+        self.query = self.question.text
+        self.evidence: tuple[Evidence, ...] = ()
+        self.relevant = False
+        self.sentences: list[Sentence] = []
+        self.notices: list[str] = []
+        self.model = ModelInfo(profile=settings.profile)
+        self.tokens = TokenCounts()
+        self.failure: Failure | None = None
+        self.abstained = False
+        self.started = time.perf_counter()
+        self.engine_start: float | None = None
+        self.retrieve_ms: float | None = None
+        self.first_token: float | None = None
+        self.generate_ms: float | None = None
+        self.begun = False
+        self.finished = False
+
+    # -- the steps, in order ---------------------------------------------------------------
+
+    async def events(self) -> AsyncIterator[Event]:
+        self.triage = triage.check(self.question.text)
+        if self.triage.level is not TriageLevel.NONE:
+            yield TriageFound(self.turn, self.triage)
+        if self.recorder:
+            self.recorder.begin(self.question, self.triage)
+        self.begun = True
+        if self.triage.educate:
+            try:
+                async for event in self._educate():
+                    yield self._noted(event)
+            except MedQAError as error:
+                self.failure = Failure(error.title, error.detail, error.hint, error.exit_code)
+        yield AnswerDone(self.turn, self._finish(self._status()))
+
+    async def _educate(self) -> AsyncIterator[Event]:
+        async for event in self._find_evidence():
+            yield event
+        if self._stopped():
+            return
+        if not self.relevant:
+            self.abstained = True
+            return
+        async for event in self._write():
+            yield event
+
+    async def _find_evidence(self) -> AsyncIterator[Event]:
+        began = time.perf_counter()
+        async for ready in self.backend.prepare(self.turn):
+            yield ready
+        self.engine_start = _ms_since(began)
+        if self.cancel.is_set():
+            return
+        self.query = followup.rewrite(self.question.text, self.question.context)
+        request = RetrieveRequest(
+            self.turn,
+            self.query,
+            k=self.settings.retrieval.k,
+            mode=self.settings.retrieval.mode,
+            rerank=self.settings.retrieval.rerank,
+        )
+        began = time.perf_counter()
+        async for event in self.backend.retrieve(request, self.cancel):
+            match event:
+                case EvidenceFound():
+                    self.evidence, self.relevant = event.evidence, event.relevant
+                    yield event
+                case BackendFailed():
+                    self.failure = event.failure
+                case _:
+                    yield event
+        self.retrieve_ms = _ms_since(began)
+
+    async def _write(self) -> AsyncIterator[Event]:
+        draft = _Draft()
+        async for event in self._draft(draft, self.settings.answer.generator):
+            yield event
+        if self.failure or self.cancel.is_set() or draft.kept or draft.done is None:
+            return
+        if draft.done.finish == "abstain":
+            self.abstained = True
+            return
+        if draft.done.generator is GeneratorKind.MODEL:
+            reason = "The model's draft did not stand in the evidence, so the answer quotes it."
+            self.notices.append(reason)
+            yield DraftDropped(self.turn, reason)
+            draft = _Draft()
+            async for event in self._draft(draft, "extractive"):
+                yield event
+        self.abstained = not draft.kept and not self._stopped()
+
+    async def _draft(
+        self, draft: _Draft, generator: Literal["auto", "model", "extractive"]
+    ) -> AsyncIterator[Event]:
+        """Stream one generator's draft, checking each sentence as soon as it is complete."""
+        options = self.settings.answer
+        request = GenerateRequest(
+            self.turn,
+            self.question.text,
+            self.evidence,
+            self.question.context,
+            generator=generator,
+            max_new_tokens=options.max_new_tokens,
+            temperature=options.temperature,
+            seed=options.seed,
+            prompt_lookup=options.prompt_lookup,
+        )
+        buffer = SentenceBuffer()
+        spoken = GeneratorKind.EXTRACTIVE if generator == "extractive" else GeneratorKind.MODEL
+        async with _following(self.cancel) as stop:
+            async for event in self.backend.generate(request, stop):
+                match event:
+                    case Token():
+                        if self.first_token is None:
+                            self.first_token = _ms_since(self.started)
+                        text = clean(event.text)
+                        yield Token(self.turn, text)
+                        for sentence in buffer.push(text):
+                            async for checked in self._check(draft, sentence, spoken):
+                                yield checked
+                        if draft.hopeless:
+                            stop.set()
+                    case GenerationDone():
+                        draft.done = event
+                        spoken = event.generator
+                        self._account(event)
+                    case BackendFailed():
+                        self.failure = event.failure
+                    case _:
+                        yield event
+        complete = draft.done is not None and draft.done.finish == "stop"
+        if complete and not draft.hopeless:
+            for sentence in buffer.flush():
+                async for checked in self._check(draft, sentence, spoken):
+                    yield checked
+        if draft.left_out and draft.kept:
+            plural = "sentence was" if draft.left_out == 1 else "sentences were"
+            yield Notice(
+                self.turn,
+                "left_out",
+                f"{draft.left_out} {plural} left out: not found in the evidence.",
+            )
+
+    async def _check(
+        self, draft: _Draft, text: str, generator: GeneratorKind
+    ) -> AsyncIterator[Event]:
+        if not text.strip():
+            return
+        result = await self.backend.ground(
+            GroundRequest(self.turn, self.question.text, (text,), self.evidence, generator)
+        )
+        for sentence in result.sentences:
+            yield SentenceChecked(self.turn, sentence)
+            if sentence.support is Support.UNSUPPORTED:
+                draft.left_out += 1
+                continue
+            draft.kept.append(sentence)
+            self.sentences = draft.kept
+            if self.recorder:
+                self.recorder.partial(self.turn, _prose(draft.kept))
+
+    # -- bookkeeping -----------------------------------------------------------------------
+
+    def _noted(self, event: Event) -> Event:
+        if isinstance(event, Notice):
+            self.notices.append(event.message)
+        return event
+
+    def _account(self, done: GenerationDone) -> None:
+        self.model = done.model
+        self.tokens = TokenCounts(
+            self.tokens.prompt + done.tokens.prompt,
+            self.tokens.completion + done.tokens.completion,
+        )
+        self.generate_ms = (self.generate_ms or 0.0) + (done.generate_ms or 0.0)
+
+    def _stopped(self) -> bool:
+        return self.cancel.is_set() or self.failure is not None
+
+    def _status(self) -> AnswerStatus:
+        if self.triage.is_emergency:
+            return AnswerStatus.EMERGENCY
+        if self.cancel.is_set():
+            return AnswerStatus.CANCELLED
+        if self.failure:
+            return AnswerStatus.FAILED
+        return AnswerStatus.ABSTAINED if self.abstained else AnswerStatus.ANSWERED
+
+    def _finish(self, status: AnswerStatus) -> Answer:
+        text = _prose(self.sentences)
+        if self.abstained:
+            text = abstention.message(self.question.text, bool(self.evidence))
+        sure = (
+            confidence.estimate(self.sentences, self.evidence)
+            if self.sentences
+            else Confidence(0.0, ConfidenceLabel.LOW)
+        )
+        result = Answer(
+            question=self.question.text,
+            status=status,
+            text=text,
+            sentences=tuple(self.sentences),
+            evidence=self.evidence,
+            confidence=sure,
+            triage=self.triage,
+            model=self.model,
+            timings=Timings(
+                engine_start=self.engine_start,
+                retrieve=self.retrieve_ms,
+                first_token=self.first_token,
+                generate=self.generate_ms,
+                total=_ms_since(self.started),
+            ),
+            tokens=self.tokens,
+            disclaimer=DISCLAIMER,
+            notices=tuple(self.notices),
+            query=self.query if self.query != self.question.text else None,
+            failure=self.failure,
+        )
+        if self.recorder:
+            self.recorder.finish(self.turn, result)
+        self.finished = True
+        return result
+
+    def close(self) -> None:
+        """Tell the recorder of an answer whose listener went away before its end."""
+        if self.begun and not self.finished:
+            self._finish(AnswerStatus.CANCELLED)
+
+
+@contextlib.asynccontextmanager
+async def _following(cancel: asyncio.Event) -> AsyncIterator[asyncio.Event]:
+    """Give an event of its own that is set when `cancel` is, and can be set alone."""
+    stop = asyncio.Event()
+
+    async def follow() -> None:
+        await cancel.wait()
+        stop.set()
+
+    follower = asyncio.create_task(follow())
+    try:
+        yield stop
+    finally:
+        follower.cancel()
+
+
+def failed_answer(question: Question, error: MedQAError) -> Answer:
+    """Return the answer object for an error met outside the stream."""
+    return Answer(
+        question=question.text,
+        status=AnswerStatus.FAILED,
+        disclaimer=DISCLAIMER,
+        failure=Failure(error.title, error.detail, error.hint, error.exit_code or ExitCode.FAILURE),
+    )
+
+
+def _prose(sentences: list[Sentence]) -> str:
+    return " ".join(cited(sentence) for sentence in sentences)
+
+
+def cited(sentence: Sentence) -> str:
+    """Return the sentence with its citation marks, as every front end shows it."""
+    marks = "".join(f"[{n}]" for n in sentence.citations)
+    return f"{sentence.text} {marks}" if marks else sentence.text
+
+
+def _ms_since(began: float) -> float:
+    return (time.perf_counter() - began) * 1000.0
+
+
+__all__ = ["Recorder", "StatusChanged", "answer", "cited", "failed_answer"]
