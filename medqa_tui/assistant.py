@@ -197,12 +197,18 @@ class _Run:
         draft = _Draft()
         async for event in self._draft(draft, self.settings.answer.generator):
             yield event
-        if self.failure or self.cancel.is_set() or draft.kept or draft.done is None:
+        if self._stopped() or draft.kept:
             return
-        if draft.done.finish == "abstain":
-            self.abstained = True
+        if draft.done is None and not draft.hopeless:
+            self.failure = Failure(
+                "The answer ended before it began.",
+                "The generator closed without a word.",
+                "Ask again; if it happens twice, run: medqa-tui doctor",
+            )
             return
-        if draft.done.generator is GeneratorKind.MODEL:
+        wrote = draft.done.generator if draft.done else GeneratorKind.MODEL
+        declined = draft.done is not None and draft.done.finish == "abstain"
+        if wrote is GeneratorKind.MODEL and not declined:
             reason = "The model's draft did not stand in the evidence, so the answer quotes it."
             self.notices.append(reason)
             yield DraftDropped(self.turn, reason)
@@ -215,31 +221,14 @@ class _Run:
         self, draft: _Draft, generator: Literal["auto", "model", "extractive"]
     ) -> AsyncIterator[Event]:
         """Stream one generator's draft, checking each sentence as soon as it is complete."""
-        options = self.settings.answer
-        request = GenerateRequest(
-            self.turn,
-            self.question.text,
-            self.evidence,
-            self.question.context,
-            generator=generator,
-            max_new_tokens=options.max_new_tokens,
-            temperature=options.temperature,
-            seed=options.seed,
-            prompt_lookup=options.prompt_lookup,
-        )
         buffer = SentenceBuffer()
         spoken = GeneratorKind.EXTRACTIVE if generator == "extractive" else GeneratorKind.MODEL
         async with _following(self.cancel) as stop:
-            async for event in self.backend.generate(request, stop):
+            async for event in self.backend.generate(self._request(generator), stop):
                 match event:
                     case Token():
-                        if self.first_token is None:
-                            self.first_token = _ms_since(self.started)
-                        text = clean(event.text)
-                        yield Token(self.turn, text)
-                        for sentence in buffer.push(text):
-                            async for checked in self._check(draft, sentence, spoken):
-                                yield checked
+                        async for heard in self._hear(event, draft, buffer, spoken):
+                            yield heard
                         if draft.hopeless:
                             stop.set()
                     case GenerationDone():
@@ -250,18 +239,38 @@ class _Run:
                         self.failure = event.failure
                     case _:
                         yield event
-        complete = draft.done is not None and draft.done.finish == "stop"
-        if complete and not draft.hopeless:
-            for sentence in buffer.flush():
-                async for checked in self._check(draft, sentence, spoken):
-                    yield checked
+        # What follows the last full stop is whole only if the generator itself came to an end.
+        tail = buffer.flush() if draft.done and draft.done.finish == "stop" else []
+        for sentence in tail:
+            async for checked in self._check(draft, sentence, spoken):
+                yield checked
         if draft.left_out and draft.kept:
-            plural = "sentence was" if draft.left_out == 1 else "sentences were"
-            yield Notice(
-                self.turn,
-                "left_out",
-                f"{draft.left_out} {plural} left out: not found in the evidence.",
-            )
+            yield Notice(self.turn, "left_out", _left_out(draft.left_out))
+
+    def _request(self, generator: Literal["auto", "model", "extractive"]) -> GenerateRequest:
+        options = self.settings.answer
+        return GenerateRequest(
+            self.turn,
+            self.question.text,
+            self.evidence,
+            self.question.context,
+            generator=generator,
+            max_new_tokens=options.max_new_tokens,
+            temperature=options.temperature,
+            seed=options.seed,
+            prompt_lookup=options.prompt_lookup,
+        )
+
+    async def _hear(
+        self, token: Token, draft: _Draft, buffer: SentenceBuffer, spoken: GeneratorKind
+    ) -> AsyncIterator[Event]:
+        if self.first_token is None:
+            self.first_token = _ms_since(self.started)
+        text = clean(token.text)
+        yield Token(self.turn, text)
+        for sentence in buffer.push(text):
+            async for checked in self._check(draft, sentence, spoken):
+                yield checked
 
     async def _check(
         self, draft: _Draft, text: str, generator: GeneratorKind
@@ -384,6 +393,11 @@ def cited(sentence: Sentence) -> str:
     """Return the sentence with its citation marks, as every front end shows it."""
     marks = "".join(f"[{n}]" for n in sentence.citations)
     return f"{sentence.text} {marks}" if marks else sentence.text
+
+
+def _left_out(count: int) -> str:
+    what = "1 sentence was" if count == 1 else f"{count} sentences were"
+    return f"{what} left out: not found in the evidence."
 
 
 def _ms_since(began: float) -> float:

@@ -132,7 +132,7 @@ class Triage:
 
 @dataclass(frozen=True, slots=True)
 class Confidence:
-    """How sure the program is, in [0, 1]; `calibrated` says whether the number was fitted to data."""
+    """How sure the program is, in [0, 1]; `calibrated` says whether data fitted the number."""
 
     score: float
     label: ConfidenceLabel

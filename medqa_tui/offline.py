@@ -18,7 +18,7 @@ _ENVIRONMENT = {
 
 
 def go_offline() -> None:
-    """Set the environment that keeps the heavy libraries off the network; call before importing them."""
+    """Keep the heavy libraries off the network; call before the first of them is imported."""
     os.environ.update(_ENVIRONMENT)
 
 
