@@ -1,0 +1,76 @@
+"""How sure the program is of an answer, from its sentences' support and its evidence's scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from medqa_tui.domain import Confidence, ConfidenceLabel, Evidence, Sentence, Support
+
+_HIGH = 0.75
+_MEDIUM = 0.45
+# Cosines of MiniLM between a question and a passage that answers it lie about here.
+_COSINE_FLOOR = 0.30
+_COSINE_TOP = 0.75
+# Without a dense or re-ranking score nothing comparable between queries is known.
+_NEUTRAL = 0.5
+_DEFAULT_SUPPORT = {
+    Support.SUPPORTED: 1.0,
+    Support.PARTIAL: 0.5,
+    Support.UNSUPPORTED: 0.0,
+    Support.NOT_CHECKED: 0.3,
+}
+
+
+def estimate(sentences: Sequence[Sentence], evidence: Sequence[Evidence]) -> Confidence:
+    """Return the confidence in an answer, uncalibrated.
+
+    Pass the sentences that were left out as well: a draft that lost some of its sentences is
+    trusted less. The score is mean support, weighed by how well the best cited passage matches the
+    question and by whether more than one passage, or both search arms, agree. An answer that was
+    not checked, or that has no evidence, is never more than low.
+    """
+    if not sentences:
+        return Confidence(0.0, ConfidenceLabel.LOW)
+    support = sum(_support_of(sentence) for sentence in sentences) / len(sentences)
+    cited = {n for sentence in sentences for n in sentence.citations}
+    used = [item for item in evidence if item.n in cited]
+    if not used:
+        return _labelled(min(support, _MEDIUM - 0.05))
+    match = max(_match(item) for item in used)
+    agree = 1.0 if len(used) > 1 or any(_both_arms(item) for item in used) else 0.0
+    return _labelled(support * (0.4 + 0.5 * match + 0.1 * agree))
+
+
+def _support_of(sentence: Sentence) -> float:
+    if sentence.support is Support.UNSUPPORTED:
+        return 0.0
+    default = _DEFAULT_SUPPORT[sentence.support]
+    return default if sentence.score is None else min(default, max(0.0, sentence.score))
+
+
+def _match(item: Evidence) -> float:
+    """Return how well a passage matches the question, in [0, 1]."""
+    scores = item.scores
+    found: list[float] = []
+    if scores.dense is not None:
+        found.append((scores.dense - _COSINE_FLOOR) / (_COSINE_TOP - _COSINE_FLOOR))
+    if scores.rerank is not None:
+        logit = max(-30.0, min(30.0, scores.rerank))
+        found.append(1.0 / (1.0 + math.exp(-logit)))
+    if not found:
+        return _NEUTRAL
+    return min(1.0, max(0.0, sum(found) / len(found)))
+
+
+def _both_arms(item: Evidence) -> bool:
+    return item.scores.dense_rank is not None and item.scores.bm25_rank is not None
+
+
+def _labelled(score: float) -> Confidence:
+    score = round(min(1.0, max(0.0, score)), 3)
+    if score >= _HIGH:
+        return Confidence(score, ConfidenceLabel.HIGH)
+    if score >= _MEDIUM:
+        return Confidence(score, ConfidenceLabel.MEDIUM)
+    return Confidence(score, ConfidenceLabel.LOW)
