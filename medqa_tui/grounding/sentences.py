@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 # A full stop after one of these does not end a sentence.
-_ABBREVIATIONS = frozenset(
-    ("e.g", "i.e", "eg", "ie", "dr", "mr", "mrs", "ms", "prof", "st", "vs", "cf", "al")
-    + ("approx", "fig", "figs", "vol", "dept", "inc", "jr", "sr", "resp", "incl", "viz", "ca")
-    + ("a.m", "p.m", "u.s", "u.k", "ph.d", "m.d")
+_ABBREVIATION = re.compile(
+    r"e\.?g|i\.?e|dr|mrs?|ms|prof|st|vs|cf|al|approx|figs?|vol|dept|inc|jr|sr|resp|incl|viz|ca"
+    r"|a\.m|p\.m|u\.s|u\.k|ph\.d|m\.d|(?:\w\.)+\w",
+    re.IGNORECASE,
 )
 _TERMINATORS = ".!?\u2026"
 _CLOSERS = "\"')]}\u201d\u2019*_"
@@ -153,6 +153,4 @@ def _is_abbreviation(text: str, start: int, at: int) -> bool:
     word = _LAST_WORD.search(before)
     if word is None:
         return False
-    token = word.group().rstrip(".")
-    # "etc." may end a sentence, so the next letter's case decides; "vitamin D." does end one.
-    return token.lower() in _ABBREVIATIONS or re.fullmatch(r"(?:\w\.)+\w", token) is not None
+    return _ABBREVIATION.fullmatch(word.group().rstrip(".")) is not None
