@@ -40,7 +40,6 @@ from medqa_tui.events import (
     GenerationDone,
     Notice,
     SentenceChecked,
-    StatusChanged,
     Token,
     TriageFound,
 )
@@ -402,6 +401,3 @@ def _left_out(count: int) -> str:
 
 def _ms_since(began: float) -> float:
     return (time.perf_counter() - began) * 1000.0
-
-
-__all__ = ["Recorder", "StatusChanged", "answer", "cited", "failed_answer"]
