@@ -1,0 +1,214 @@
+"""The entry of the command line: commands loaded when chosen, errors turned into exit codes."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from medqa_tui.cli import diagnostics, options, output, terminal
+from medqa_tui.cli.options import Options
+from medqa_tui.errors import ExitCode, MedQAError, UsageError
+
+PROGRAM = "medqa-tui"
+
+# Where typer keeps its own copy of click, click's names are not public: take them by ancestry.
+_CliError: Any = typer.BadParameter.__mro__[2]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A command: where it lives, and the line that describes it without importing it."""
+
+    module: str
+    help: str
+    engine: bool = False
+
+
+_COMMANDS = {
+    "ask": _Entry("ask", "Answer a medical question from cited evidence.", engine=True),
+    "search": _Entry("search", "Show the evidence for a question, without an answer.", engine=True),
+    "setup": _Entry("setup", "Install the models, the starter corpus and the index."),
+    "history": _Entry("history", "Look at earlier answers, or delete them."),
+    "index": _Entry("index", "Build, describe or verify the search index."),
+    "engine": _Entry("engine", "Start, stop or look at the process that holds the models."),
+    "config": _Entry("config", "Show or change settings."),
+    "doctor": _Entry("doctor", "Check the installation and say how to fix it."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group that imports the module of a command when that command is chosen."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        entry = _COMMANDS.get(cmd_name)
+        return None if entry is None else _load(cmd_name, entry)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0]
+        if name not in _COMMANDS and not name.startswith("-"):
+            raise _unknown_command(name, args)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in _COMMANDS.items()])
+
+
+def _load(name: str, entry: _Entry) -> Any:
+    module = import_module(f"medqa_tui.cli.{entry.module}")
+    app: typer.Typer | None = getattr(module, "app", None)
+    if app is None:
+        app = options.new_app(entry.help)
+        app.command(name, help=entry.help)(module.command)
+    command = typer.main.get_command(app)
+    command.name = name
+    options.attach(command, engine=entry.engine)
+    return command
+
+
+def _unknown_command(name: str, args: list[str]) -> UsageError:
+    near = difflib.get_close_matches(name, _COMMANDS, n=1)
+    if near:
+        hint = f"{PROGRAM} {near[0]}"
+    elif " " in name.strip() or len(args) > 1:
+        # Someone typed the question where the command goes.
+        hint = f'{PROGRAM} ask "{" ".join(args)}"'
+    else:
+        hint = f"{PROGRAM} --help"
+    return UsageError("There is no such command:", f"{name}.", hint)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from medqa_tui import __version__
+
+        output.write(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+def _build(open_app: Callable[..., int]) -> Any:
+    app = options.new_app(
+        "Answer medical questions on your own machine, from cited evidence.\n\n"
+        "Without a command it opens the full-screen app. For education only: not medical advice."
+    )
+
+    @app.callback(cls=LazyGroup, invoke_without_command=True)
+    def main(
+        ctx: typer.Context,
+        version: Annotated[
+            bool,
+            typer.Option(
+                "--version",
+                callback=_version,
+                is_eager=True,
+                show_default=False,
+                help="Show the version and exit.",
+            ),
+        ] = False,
+    ) -> None:
+        if ctx.invoked_subcommand is None:
+            raise typer.Exit(_open(ctx, open_app))
+
+    command = typer.main.get_command(app)
+    command.params.extend(options.declared())
+    return command
+
+
+def _open(ctx: typer.Context, open_app: Callable[..., int]) -> int:
+    chosen = options.current(ctx)
+    if not (terminal.is_terminal(sys.stdin) and terminal.is_terminal(sys.stdout)):
+        diagnostics.raw(ctx.get_help())
+        return ExitCode.USAGE
+    if os.environ.get("TERM") == "dumb" or chosen.plain or chosen.json:
+        raise UsageError(
+            "The full-screen app cannot be drawn here.",
+            "It needs a terminal that moves the cursor, without --plain or --json.",
+            f"{PROGRAM} ask",
+        )
+    return open_app(profile=chosen.profile, in_process=chosen.no_engine)
+
+
+def run(open_app: Callable[..., int]) -> None:
+    """Run the command line of this process and exit.
+
+    Args:
+        open_app: Opens the full-screen app; called with `profile` and `in_process`, returns the
+            exit code. It imports what it needs itself.
+    """
+    if not sys.warnoptions:
+        # What a library warns its programmers of is noise to a person at a terminal.
+        warnings.simplefilter("ignore")
+    output.prepare()
+    diagnostics.prepare()
+    code = _run(sys.argv[1:], open_app)
+    output.finish()
+    sys.exit(code)
+
+
+def _run(arguments: list[str], open_app: Callable[..., int]) -> int:
+    root = Options(json="--json" in arguments[: _end_of_options(arguments)])
+    try:
+        command = _build(open_app)
+        with command.make_context(PROGRAM, list(arguments), obj=Options()) as ctx:
+            result = command.invoke(ctx)
+            return result if isinstance(result, int) else ExitCode.OK
+    except typer.Exit as stop:
+        return stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        diagnostics.note("Interrupted.")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of stdout has what it wanted.
+        return ExitCode.FAILURE
+    except MedQAError as error:
+        return _show(error, root)
+    except _CliError as error:
+        return _show(_usage(error), root)
+    except Exception as error:
+        from medqa_tui.cli.crash import describe
+
+        return _show(describe(error), root)
+
+
+def _end_of_options(arguments: list[str]) -> int:
+    return arguments.index("--") if "--" in arguments else len(arguments)
+
+
+def _show(error: MedQAError, options: Options) -> int:
+    if options.json:
+        from medqa_tui.contract import SCHEMA_VERSION
+
+        record = {
+            "title": error.title,
+            "detail": error.detail,
+            "hint": error.hint,
+            "exit_code": int(error.exit_code),
+        }
+        output.emit_json({"schema_version": SCHEMA_VERSION, "error": record})
+    diagnostics.report(error)
+    return error.exit_code
+
+
+def _usage(error: Any) -> UsageError:
+    """Return typer's own error in the words of this program, with the nearest option."""
+    ctx = getattr(error, "ctx", None)
+    path = ctx.command_path if ctx is not None else PROGRAM
+    wrong = getattr(error, "option_name", None)
+    if wrong is not None and ctx is not None and type(error).__name__ == "NoSuchOption":
+        known = [name for param in ctx.command.params for name in param.opts]
+        near = difflib.get_close_matches(wrong, known, n=1)
+        hint = f"{path} {near[0]}" if near else f"{path} --help"
+        return UsageError("There is no such option:", f"{wrong}.", hint)
+    return UsageError(error.format_message(), "", f"{path} --help")

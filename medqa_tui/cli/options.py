@@ -1,0 +1,114 @@
+"""The options that every command takes, declared once, before or after the command's name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from typing import Annotated, Any
+
+import typer
+
+from medqa_tui.cli import diagnostics, terminal
+
+CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for on the command line; None and False leave it to the settings."""
+
+    profile: str | None = None
+    offline: bool = False
+    json: bool = False
+    plain: bool = False
+    verbose: int = 0
+    quiet: bool = False
+    no_engine: bool = False
+
+    def overrides(self) -> dict[str, object]:
+        """Return the settings that these flags override, by dotted key."""
+        found: dict[str, object] = {}
+        if self.profile is not None:
+            found["profile"] = self.profile
+        if self.offline:
+            found["offline"] = True
+        return found
+
+
+def current(ctx: typer.Context) -> Options:
+    """Return the options in force for the command of `ctx`."""
+    return ctx.obj if isinstance(ctx.obj, Options) else Options()
+
+
+def new_app(help: str) -> typer.Typer:
+    """Return a command group that looks and behaves like the program's others."""
+    return typer.Typer(
+        help=help,
+        add_completion=False,
+        rich_markup_mode=None,
+        context_settings=dict(CONTEXT_SETTINGS),
+    )
+
+
+def attach(command: Any, *, engine: bool = False) -> None:
+    """Add the global options to `command` and to everything below it, unless it has its own.
+
+    Args:
+        command: What `typer.main.get_command` returns.
+        engine: Whether `--no-engine` means something to it.
+    """
+    taken = {name for param in command.params for name in param.opts}
+    for param in declared():
+        if taken.isdisjoint(param.opts) and (engine or param.name != "no_engine"):
+            command.params.append(param)
+    for below in getattr(command, "commands", {}).values():
+        attach(below, engine=engine)
+
+
+def _remember(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> None:
+    # Not given here: what was said before the command's name stays.
+    if not value or param.name is None:
+        return
+    options = replace(current(ctx), **{param.name: value})
+    at: Any = ctx
+    while at is not None:
+        at.obj = options
+        at = at.parent
+    terminal.set_plain(options.plain)
+    diagnostics.configure(verbose=options.verbose, quiet=options.quiet)
+
+
+def _option(*names: str, help: str, **extra: Any) -> Any:
+    return typer.Option(
+        *names, help=help, callback=_remember, expose_value=False, show_default=False, **extra
+    )
+
+
+@cache
+def declared() -> tuple[Any, ...]:
+    """Return the parameters, as typer makes them of a function that is never called."""
+
+    def declare(
+        profile: Annotated[
+            str | None, _option("--profile", metavar="NAME", help="Which models answer.")
+        ] = None,
+        offline: Annotated[
+            bool, _option("--offline", help="Never open a network connection.")
+        ] = False,
+        no_engine: Annotated[
+            bool, _option("--no-engine", help="Load the models in this process.")
+        ] = False,
+        json: Annotated[bool, _option("--json", help="Write JSON on stdout.")] = False,
+        plain: Annotated[
+            bool, _option("--plain", help="No colour, no motion, ASCII symbols.")
+        ] = False,
+        verbose: Annotated[
+            int, _option("-v", "--verbose", count=True, help="Say more on stderr; -vv even more.")
+        ] = 0,
+        quiet: Annotated[bool, _option("-q", "--quiet", help="Say only errors on stderr.")] = False,
+    ) -> None: ...
+
+    app = new_app("")
+    app.command()(declare)
+    names = {field.name for field in fields(Options)}
+    return tuple(param for param in typer.main.get_command(app).params if param.name in names)

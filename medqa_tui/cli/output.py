@@ -1,0 +1,114 @@
+"""The one writer of stdout: data only, and nothing that could steer the terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from medqa_tui.cli import terminal
+
+# JSON escapes the C0 controls itself; these reach a terminal just as well.
+_UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def prepare() -> None:
+    """Make stdout replace what its encoding cannot hold, instead of raising."""
+    _forgiving(sys.stdout)
+
+
+def write(text: str = "", *, style: str = "", end: str = "\n", flush: bool = False) -> None:
+    """Write `text`, cleaned of control characters.
+
+    Args:
+        text: May hold newlines.
+        style: Names known to `terminal.paint`, such as `bold`; used where colour is shown.
+        end: Written after the text, as it is.
+        flush: Whether the reader must have it now.
+
+    Raises:
+        BrokenPipeError: The reader has gone.
+    """
+    from medqa_tui.safety.sanitize import clean
+
+    stream = sys.stdout
+    stream.write(terminal.paint(clean(text), style, stream) + end)
+    if flush or terminal.is_terminal(stream):
+        stream.flush()
+
+
+def emit_json(record: Any) -> None:
+    """Write one JSON value on one line."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "")
+    text = json.dumps(record, ensure_ascii=encoding != "utf8", allow_nan=False)
+    sys.stdout.write(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+    sys.stdout.flush()
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write rows under their headers, in columns two spaces apart; numbers stand on the right.
+
+    Args:
+        headers: One a column.
+        rows: Cells are shown with `str`; None is an empty cell. On a terminal the widest column
+            gives way until the line fits.
+    """
+    from medqa_tui.safety.sanitize import clean
+
+    values = [list(row) for row in rows]
+    cells = [["" if cell is None else clean(str(cell), False) for cell in row] for row in values]
+    widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
+    excess = sum(widths) + 2 * (len(widths) - 1) - terminal.width(sys.stdout)
+    if excess > 0:
+        widest = widths.index(max(widths))
+        widths[widest] = max(8, len(headers[widest]), widths[widest] - excess)
+    right = [
+        bool(values) and all(isinstance(row[i], int | float | None) for row in values)
+        for i in range(len(headers))
+    ]
+    for row, style in [(list(headers), "bold"), *((row, "") for row in cells)]:
+        aligned = [
+            _fit(cell, size).rjust(size) if end else _fit(cell, size).ljust(size)
+            for cell, size, end in zip(row, widths, right, strict=True)
+        ]
+        write("  ".join(aligned).rstrip(), style=style)
+
+
+def read_line(prompt: str) -> str:
+    """Ask for a line on the terminal, with line editing that is kept in memory only.
+
+    Raises:
+        EOFError: Ctrl-D.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    try:
+        import readline  # noqa: F401 - importing it gives `input` its line editing
+    except ImportError:  # Windows has its own
+        pass
+    return input(prompt)
+
+
+def finish() -> None:
+    """Flush stdout, and do not complain at exit if its reader has gone."""
+    import os
+
+    try:
+        sys.stdout.flush()
+    except (BrokenPipeError, ValueError):
+        # The interpreter flushes once more at exit: give it somewhere to flush to.
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, 1)
+
+
+def _fit(text: str, size: int) -> str:
+    if len(text) <= size:
+        return text
+    mark = "…" if terminal.can_show_unicode(sys.stdout) else "..."
+    return text[: size - len(mark)].rstrip() + mark
+
+
+def _forgiving(stream: Any) -> None:
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="replace")
