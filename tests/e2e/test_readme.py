@@ -27,15 +27,14 @@ def first_command() -> str:
 def test_one_command_installs_and_answers(tmp_path: Path) -> None:
     tree, home = tmp_path / "tree", tmp_path / "home"
     shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*NOT_COPIED))
-    python = tmp_path / "bin" / "python3"
-    python.parent.mkdir()
-    python.symlink_to(Path(sys.base_prefix) / "bin" / "python3")
     environment = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("MEDQA_", "VIRTUAL_ENV", "PYTHON"))
     }
-    environment |= {"MEDQA_HOME": str(home), "PATH": f"{python.parent}:{os.environ['PATH']}"}
+    # The interpreter beside the one that runs this test, not the test's own environment.
+    python = str(Path(sys.base_prefix) / "bin")
+    environment |= {"MEDQA_HOME": str(home), "PATH": f"{python}:{os.environ['PATH']}"}
     try:
         done = subprocess.run(
             ["bash", "-c", first_command()],
