@@ -94,12 +94,12 @@ class _Draft:
     """What one generator has written so far, sentence by sentence."""
 
     kept: list[Sentence] = field(default_factory=list)
-    left_out: int = 0
+    left_out: list[Sentence] = field(default_factory=list)
     done: GenerationDone | None = None
 
     @property
     def hopeless(self) -> bool:
-        return not self.kept and self.left_out >= _HOPELESS_AFTER
+        return not self.kept and len(self.left_out) >= _HOPELESS_AFTER
 
 
 class _Run:
@@ -123,7 +123,7 @@ class _Run:
         self.query = self.question.text
         self.evidence: tuple[Evidence, ...] = ()
         self.relevant = False
-        self.sentences: list[Sentence] = []
+        self.draft = _Draft()
         self.notices: list[str] = []
         self.model = ModelInfo(profile=settings.profile)
         self.tokens = TokenCounts()
@@ -244,7 +244,7 @@ class _Run:
             async for checked in self._check(draft, sentence, spoken):
                 yield checked
         if draft.left_out and draft.kept:
-            yield Notice(self.turn, "left_out", _left_out(draft.left_out))
+            yield Notice(self.turn, "left_out", _left_out(len(draft.left_out)))
 
     def _request(self, generator: Literal["auto", "model", "extractive"]) -> GenerateRequest:
         options = self.settings.answer
@@ -282,10 +282,10 @@ class _Run:
         for sentence in result.sentences:
             yield SentenceChecked(self.turn, sentence)
             if sentence.support is Support.UNSUPPORTED:
-                draft.left_out += 1
+                draft.left_out.append(sentence)
                 continue
             draft.kept.append(sentence)
-            self.sentences = draft.kept
+            self.draft = draft
             if self.recorder:
                 self.recorder.partial(self.turn, _prose(draft.kept))
 
@@ -317,20 +317,22 @@ class _Run:
         return AnswerStatus.ABSTAINED if self.abstained else AnswerStatus.ANSWERED
 
     def _finish(self, status: AnswerStatus) -> Answer:
-        text = _prose(self.sentences)
+        sentences = self.draft.kept
+        text = _prose(sentences)
         if self.abstained:
-            text = abstention.message(self.question.text, bool(self.evidence))
+            text = abstention.message(self.question.text, self.relevant)
+        # What was left out counts too: a draft that lost sentences is trusted less.
         sure = (
-            confidence.estimate(self.sentences, self.evidence)
-            if self.sentences
+            confidence.estimate([*sentences, *self.draft.left_out], self.evidence)
+            if sentences
             else Confidence(0.0, ConfidenceLabel.LOW)
         )
         result = Answer(
             question=self.question.text,
             status=status,
             text=text,
-            sentences=tuple(self.sentences),
-            evidence=self.evidence,
+            sentences=tuple(sentences),
+            evidence=self.evidence if self.relevant else (),
             confidence=sure,
             triage=self.triage,
             model=self.model,
