@@ -1,0 +1,111 @@
+"""Writing so that a power cut leaves the old file or the new one, and reading hashes."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from medqa_tui.errors import ExitCode, MedQAError
+
+Progress = Callable[[int, int], None]
+
+CHUNK = 1 << 20
+
+# EFBIG is what a file size limit gives; for the user it is the same as a full disk.
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class Cancelled(MedQAError):
+    """The user stopped a long step; what is finished stays and is used by the next run."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
+def check_cancel(cancel: threading.Event | None) -> None:
+    """Raise `Cancelled` if the user asked to stop."""
+    if cancel is not None and cancel.is_set():
+        raise Cancelled(
+            "Setup was interrupted.",
+            "Nothing half-made is in use.",
+            "Run `medqa-tui setup` again; it goes on where it stopped.",
+        )
+
+
+def disk_error(error: OSError, folder: Path) -> MedQAError:
+    """Return `error`, met while writing below `folder`, in words."""
+    if is_disk_full(error):
+        return MedQAError(
+            "The disk is full.",
+            f"{folder}: {error.strerror or error}.",
+            "Free some space, then run `medqa-tui setup` again; it goes on where it stopped.",
+        )
+    return MedQAError(
+        "A file could not be written.",
+        f"{error.filename or folder}: {error.strerror or error}.",
+        "Check the permissions of that folder, or set MEDQA_HOME to a folder of yours.",
+    )
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Say whether `error` means that nothing more can be written."""
+    return error.errno in _DISK_FULL
+
+
+def sha256_file(
+    path: Path, on_progress: Progress | None = None, cancel: threading.Event | None = None
+) -> str:
+    """Return the hex SHA-256 of a file, read in pieces of 1 MiB."""
+    digest = hashlib.sha256()
+    total = path.stat().st_size
+    done = 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            check_cancel(cancel)
+            digest.update(chunk)
+            done += len(chunk)
+            if on_progress is not None:
+                on_progress(done, total)
+    return digest.hexdigest()
+
+
+def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace `path` by `data` in one step that survives a power cut."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(mode)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's own entries to disk, where the system can."""
+    with suppress(OSError):  # Windows cannot open a folder.
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """Flush every file and folder below `folder` to disk."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir():
+            sync_folder(path)
+        else:
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+    sync_folder(folder)
