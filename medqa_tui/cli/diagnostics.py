@@ -22,7 +22,7 @@ _live: StatusLine | None = None
 
 def configure(*, verbose: int = 0, quiet: bool = False) -> None:
     """Say how talkative stderr is for the rest of this process."""
-    global _verbose, _quiet  # noqa: PLW0603 - one process has one stderr
+    global _verbose, _quiet
     _verbose, _quiet = verbose, quiet
 
 
@@ -47,6 +47,11 @@ def detail(text: str) -> None:
     """Say something that only `-v` asks for."""
     if _verbose and not _quiet:
         _line(text, "dim")
+
+
+def always(text: str) -> None:
+    """Say something that is no warning but that even `-q` must not hide."""
+    _line(text)
 
 
 def warn(text: str) -> None:
@@ -136,8 +141,8 @@ class StatusLine:
                 sys.stderr.flush()
                 self._drawn = 0
 
-    def hold(self) -> None:
-        """Take the line off the terminal until the next `show`, for text that ends mid-line."""
+    def pause(self) -> None:
+        """Take the line off the terminal until the next `show`."""
         with _lock:
             self._held = True
             self.erase()
@@ -182,16 +187,20 @@ class Progress:
     def update(self, done: float, total: float | None = None, message: str = "") -> None:
         """Say that `done` of `total` is behind us; `message` replaces the label while it lasts."""
         total = self._total if total is None else total
-        counted = " of ".join(_amount(value, self._unit) for value in (done, total) if value)
         self._line.show(
             message or self._label,
             done / total if total else None,
-            f"({counted} {'MB' if self._unit == 'bytes' else self._unit})" if self._unit else "",
+            amount(done, total, self._unit),
         )
 
 
-def _amount(value: float, unit: str) -> str:
-    return f"{value / 1e6:.1f}" if unit == "bytes" else f"{value:.0f}"
+def amount(done: float | None, total: float | None, unit: str) -> str:
+    """Return `(3 of 80 cards)`, bytes in MB, or nothing where nothing is counted."""
+    if not unit or unit == "percent":
+        return ""
+    scale, name = (1e6, "MB") if unit == "bytes" else (1.0, unit)
+    counted = " of ".join(f"{value / scale:.0f}" for value in (done, total) if value is not None)
+    return f"({counted} {name})" if counted else ""
 
 
 def progress(label: str, total: float | None = None, unit: str = "") -> Progress:

@@ -71,7 +71,7 @@ def _load(name: str, entry: _Entry) -> Any:
     app: typer.Typer | None = getattr(module, "app", None)
     if app is None:
         app = options.new_app(entry.help)
-        app.command(name, help=entry.help)(module.command)
+        app.command(name)(module.command)
     command = typer.main.get_command(app)
     command.name = name
     options.attach(command, engine=entry.engine)

@@ -35,6 +35,23 @@ class Options:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the user wants of a conversation, beyond the global options.
+
+    Attributes:
+        k: How many passages an answer may use; None leaves it to the settings.
+        save: Whether the history may keep it.
+        setup: Whether a missing profile may be installed.
+        resume: Whether it goes on from the latest conversation of the history.
+    """
+
+    k: int | None = None
+    save: bool = True
+    setup: bool = True
+    resume: bool = False
+
+
 def current(ctx: typer.Context) -> Options:
     """Return the options in force for the command of `ctx`."""
     return ctx.obj if isinstance(ctx.obj, Options) else Options()
@@ -89,6 +106,7 @@ def declared() -> tuple[Any, ...]:
     """Return the parameters, as typer makes them of a function that is never called."""
 
     def declare(
+        *,
         profile: Annotated[
             str | None, _option("--profile", metavar="NAME", help="Which models answer.")
         ] = None,

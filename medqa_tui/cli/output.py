@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
@@ -83,10 +84,8 @@ def read_line(prompt: str) -> str:
         EOFError: Ctrl-D.
         KeyboardInterrupt: Ctrl-C.
     """
-    try:
-        import readline  # noqa: F401 - importing it gives `input` its line editing
-    except ImportError:  # Windows has its own
-        pass
+    with contextlib.suppress(ImportError):  # Windows has line editing of its own
+        import readline  # noqa: F401 - importing it gives `input` line editing
     return input(prompt)
 
 

@@ -1,0 +1,39 @@
+"""Emergency advice on stdout, before anything slow is imported."""
+
+from __future__ import annotations
+
+import sys
+
+from medqa_tui.cli import output, terminal
+from medqa_tui.domain import Triage, TriageLevel
+from medqa_tui.safety import triage
+
+_STYLES = {
+    TriageLevel.URGENT: "bold yellow",
+    TriageLevel.EMERGENCY: "bold red",
+    TriageLevel.CRISIS: "bold",
+}
+
+
+def give(text: str, *, silent: bool = False) -> Triage:
+    """Check `text` for red flags and write the advice at once.
+
+    Args:
+        silent: Only check, for output that carries the advice itself.
+    """
+    found = triage.check(text)
+    if found.level is not TriageLevel.NONE and not silent:
+        width = min(terminal.width(sys.stdout), 100)
+        output.write(wrapped(found.advice, width), style=_STYLES[found.level], flush=True)
+        output.write(flush=True)
+    return found
+
+
+def wrapped(text: str, width: int) -> str:
+    """Return `text` with its lines broken between words to fit `width` columns."""
+    import textwrap
+
+    return "\n".join(
+        textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+        for line in text.splitlines()
+    )

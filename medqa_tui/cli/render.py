@@ -1,0 +1,199 @@
+"""A running answer on the terminal: checked sentences and sources on stdout, the rest on stderr."""
+
+from __future__ import annotations
+
+import sys
+
+from medqa_tui.assistant import cited
+from medqa_tui.cli import advice, diagnostics, output, terminal
+from medqa_tui.domain import (
+    Answer,
+    AnswerStatus,
+    Evidence,
+    GeneratorKind,
+    Passage,
+    Support,
+)
+from medqa_tui.errors import ExitCode, MedQAError
+from medqa_tui.events import (
+    DraftDropped,
+    Event,
+    EvidenceFound,
+    Notice,
+    SentenceChecked,
+    StatusChanged,
+)
+
+_WIDEST = 100
+_GENERATORS = {
+    GeneratorKind.MODEL: "a language model",
+    GeneratorKind.EXTRACTIVE: "sentences quoted from the evidence",
+}
+
+
+class Prose:
+    """A paragraph that grows by sentences; on a terminal its lines break between words."""
+
+    def __init__(self) -> None:
+        self._width = min(terminal.width(sys.stdout), _WIDEST)
+        self._wraps = terminal.is_terminal(sys.stdout)
+        self._column = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the last line has not ended yet."""
+        return self._column > 0
+
+    def add(self, sentence: str) -> None:
+        """Write a sentence after the ones before it, at once."""
+        pieces: list[str] = []
+        for word in sentence.split():
+            if self._column and self._wraps and self._column + 1 + len(word) > self._width:
+                pieces.append("\n")
+                self._column = 0
+            elif self._column:
+                pieces.append(" ")
+                self._column += 1
+            pieces.append(word)
+            self._column += len(word)
+        output.write("".join(pieces), end="", flush=True)
+
+    def end(self) -> None:
+        """End the paragraph, if it was begun."""
+        if self.is_open:
+            output.write(flush=True)
+            self._column = 0
+
+
+class AnswerPrinter:
+    """Prints the events of one answer as they come.
+
+    Args:
+        line: The status line to speak on.
+        data: Whether stdout gets the answer; `--json` writes it whole, at the end.
+    """
+
+    def __init__(self, line: diagnostics.StatusLine, *, data: bool = True) -> None:
+        self._line = line
+        self._data = data
+        self._prose = Prose()
+        self._written = False
+        self._waiting: list[str] = []
+        self._told: set[str] = set()
+
+    def show(self, event: Event) -> None:
+        """Print what there is to see of `event`."""
+        match event:
+            case StatusChanged(message=message, fraction=fraction):
+                self._status(message, fraction)
+            case EvidenceFound(provisional=False, evidence=found, relevant=True):
+                self._status(f"Reading {len(found)} passages")
+            case SentenceChecked(sentence=sentence):
+                if sentence.support is not Support.UNSUPPORTED:
+                    self._sentence(cited(sentence))
+            case Notice(message=message):
+                self._tell(message)
+            case DraftDropped(reason=reason):
+                self._tell(reason)
+                if self._written and self._data:
+                    self._prose.end()
+                    output.write()
+            case _:
+                pass
+
+    def finish(self, answer: Answer) -> None:
+        """Print what comes after the last sentence: sources, and on stderr how sure it is."""
+        self._line.pause()
+        if self._data:
+            if not self._written and answer.text:
+                width = min(terminal.width(sys.stdout), _WIDEST)
+                output.write(advice.wrapped(answer.text, width))
+            self._prose.end()
+            self._sources(answer)
+        for message in (*self._waiting, *answer.notices):
+            if message not in self._told:
+                self._told.add(message)
+                diagnostics.note(f"Note: {message}")
+        _footer(answer)
+
+    def _status(self, message: str, fraction: float | None = None) -> None:
+        # The status line and an unfinished paragraph cannot share a line of the terminal.
+        if not (self._prose.is_open and terminal.is_terminal(sys.stdout)):
+            self._line.show(message, fraction)
+
+    def _sentence(self, text: str) -> None:
+        if not self._data:
+            return
+        self._written = True
+        if terminal.is_terminal(sys.stdout):
+            self._line.pause()
+        self._prose.add(text)
+
+    def _tell(self, message: str) -> None:
+        if self._prose.is_open and terminal.is_terminal(sys.stdout):
+            self._waiting.append(message)
+        elif message not in self._told:
+            self._told.add(message)
+            diagnostics.note(f"Note: {message}")
+
+    def _sources(self, answer: Answer) -> None:
+        cited_numbers = {n for sentence in answer.sentences for n in sentence.citations}
+        shown = [item for item in answer.evidence if item.n in cited_numbers]
+        heading = "Sources"
+        if answer.status is AnswerStatus.ABSTAINED:
+            shown, heading = list(answer.evidence), "Nearest passages"
+        if shown:
+            if self._written or answer.text:
+                output.write()
+            output.write(heading, style="bold")
+        for item in shown:
+            output.write(source_line(item))
+            if item.passage.url:
+                output.write(f"    {item.passage.url}", style="dim")
+
+
+def source_line(evidence: Evidence) -> str:
+    """Return one line that names the evidence: its number, title and source."""
+    return f"[{evidence.n}] {passage_title(evidence.passage)} ({_source(evidence.passage)})"
+
+
+def passage_title(passage: Passage) -> str:
+    """Return the passage's title, with the question it answers where it has one."""
+    question = passage.question
+    if question and passage.title and passage.title.casefold() not in question.casefold():
+        return f"{passage.title}: {question}"
+    return question or passage.title
+
+
+def _source(passage: Passage) -> str:
+    return passage.source or passage.corpus
+
+
+def _footer(answer: Answer) -> None:
+    """Say on stderr who spoke, how sure the program is, and what the answer is not."""
+    if answer.query:
+        diagnostics.note(f"Searched for: {answer.query}")
+    if answer.sentences:
+        sure = answer.confidence
+        kind = "" if sure.calibrated else ", not calibrated"
+        diagnostics.note(f"Confidence: {sure.label.value} ({sure.score:.2f}{kind})")
+        diagnostics.note(f"Answered by: {_speaker(answer)}")
+    if answer.timings.total is not None:
+        diagnostics.detail(f"Time: {answer.timings.total / 1000:.1f} s")
+    if answer.status is AnswerStatus.CANCELLED:
+        diagnostics.note("Cancelled.")
+    if answer.failure is not None:
+        failure = answer.failure
+        code = ExitCode(failure.exit_code)
+        diagnostics.report(MedQAError(failure.title, failure.detail, failure.hint, code))
+    if answer.disclaimer:
+        diagnostics.always(answer.disclaimer)
+
+
+def _speaker(answer: Answer) -> str:
+    model = answer.model
+    parts = [part for part in (model.base, model.adapter, model.quantization, model.device) if part]
+    who = _GENERATORS.get(model.generator, "")
+    if model.generator is GeneratorKind.MODEL and parts:
+        return f"{', '.join(parts)} (profile {model.profile})"
+    return f"{who} (profile {model.profile})"
