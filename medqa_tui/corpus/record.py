@@ -1,0 +1,84 @@
+"""A passage as it is stored and indexed: what is shown, and the words that only help to find it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from medqa_tui.domain import Passage
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) as work goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassageRecord:
+    """A passage and its other phrasings, which are searched but never shown."""
+
+    passage: Passage
+    phrasings: tuple[str, ...] = ()
+
+    @property
+    def lexical_text(self) -> str:
+        """Everything that the lexical arm searches, one part a line."""
+        passage = self.passage
+        parts = (passage.title, passage.question or "", *self.phrasings, passage.text)
+        return "\n".join(part for part in parts if part)
+
+    @property
+    def dense_texts(self) -> tuple[str, ...]:
+        """The texts that are embedded, each its own vector; the nearest one stands for the passage.
+
+        MaxP over several short views (Dai and Callan, SIGIR 2019) lets a question meet a question,
+        while the joint view still answers to words of the text.
+        """
+        passage = self.passage
+        heading = passage.question or passage.title
+        views = [f"{heading}\n{passage.text}" if heading else passage.text]
+        if passage.question:
+            views.append(passage.question)
+        views.extend(self.phrasings)
+        return tuple(dict.fromkeys(views))
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 (hex) over every stored field."""
+        passage = self.passage
+        fields = (
+            passage.id,
+            passage.corpus,
+            passage.document,
+            passage.title,
+            passage.question,
+            passage.text,
+            passage.source,
+            passage.url,
+            passage.licence,
+            passage.date,
+            list(self.phrasings),
+        )
+        return hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusInfo:
+    """What is known of a corpus as a whole.
+
+    Attributes:
+        licence: Licence of its text.
+        attribution: Whom to name, as the licence asks.
+        revision: The source's own version, or a hash of its files.
+        date: ISO date of that revision.
+        fingerprint: Hash over all passages in order; set by the store.
+        passages: How many passages it has; set by the store.
+    """
+
+    name: str
+    licence: str | None = None
+    attribution: str | None = None
+    revision: str | None = None
+    date: str | None = None
+    fingerprint: str = ""
+    passages: int = 0
