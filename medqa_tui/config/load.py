@@ -118,7 +118,9 @@ def require_known(key: str, where: str = "") -> None:
     if key in sections:
         members = ", ".join(name for name in keys if name.startswith(f"{key}."))
         raise UsageError(
-            "This is a group of settings, not one setting.", f"{prefix}{key}", f"Name one: {members}."
+            "This is a group of settings, not one setting.",
+            f"{prefix}{key}",
+            f"Name one: {members}.",
         )
     near = nearest_key(key)
     hint = f"Did you mean {near}?" if near else "See them all with: medqa-tui config show"
@@ -265,7 +267,9 @@ def _invalid(key: str, layer: _Given | None, message: str) -> UsageError:
         case _:
             pass
     reason = message[:1].lower() + message[1:]
-    return UsageError("A setting has a value that is not valid.", f"{where}{key}{shown}: {reason}", hint)
+    return UsageError(
+        "A setting has a value that is not valid.", f"{where}{key}{shown}: {reason}", hint
+    )
 
 
 def _walk(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:

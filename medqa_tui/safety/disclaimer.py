@@ -5,4 +5,6 @@ DISCLAIMER = (
     "In an emergency call your local emergency number."
 )
 
-DISCLAIMER_SHORT = "Education only, not medical advice. Emergency? Call your local emergency number."
+DISCLAIMER_SHORT = (
+    "Education only, not medical advice. Emergency? Call your local emergency number."
+)

@@ -24,7 +24,9 @@ _HIDDEN = (
 )
 _CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f"
 _REMOVED = re.compile(f"[{_CONTROLS}{_BIDI}{_HIDDEN}\ud800-\udfff]")
-_JOINERS = re.compile("(?<![^\x00-\x7f\u200c\u200d])[\u200c\u200d]+|[\u200c\u200d]+(?![^\x00-\x7f])")
+_JOINERS = re.compile(
+    "(?<![^\x00-\x7f\u200c\u200d])[\u200c\u200d]+|[\u200c\u200d]+(?![^\x00-\x7f])"
+)
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 
 
