@@ -25,7 +25,7 @@ def command(
     *,
     question: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[QUESTION]", help="The question, or - for stdin."),
+        typer.Argument(help="The question, or - for stdin."),
     ] = None,
     k: Annotated[
         int | None,
@@ -71,7 +71,7 @@ def command(
     return answer.exit_code
 
 
-def read_question(words: list[str], chosen: Options) -> str | None:
+def read_question(words: list[str], chosen: Options, hint: str = _HINT) -> str | None:
     """Return the question, or None if it has to be asked for on the terminal.
 
     Raises:
@@ -84,13 +84,13 @@ def read_question(words: list[str], chosen: Options) -> str | None:
         # A shell may pass bytes that are no text; Python carries them as lone surrogates.
         text = " ".join(words).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     elif chosen.json or not terminal.is_terminal(sys.stdout):
-        raise UsageError("There is no question.", "", _HINT)
+        raise UsageError("There is no question.", "", hint)
     else:
         return None
-    return checked(text)
+    return checked(text, hint)
 
 
-def checked(text: str) -> str:
+def checked(text: str, hint: str = _HINT) -> str:
     """Return the question as it may be processed and shown.
 
     Raises:
@@ -98,7 +98,7 @@ def checked(text: str) -> str:
     """
     text = clean(text).strip()
     if not text:
-        raise UsageError("The question is empty.", "", _HINT)
+        raise UsageError("The question is empty.", "", hint)
     if len(text) > LONGEST_QUESTION:
         raise UsageError(
             "The question is too long.",

@@ -63,7 +63,9 @@ def report(error: MedQAError) -> None:
     """Write an error: what happened to what, then the next thing to type."""
     _line(f"{error.title} {error.detail}".strip(), "bold red")
     if error.hint:
-        _line(f"Try: {error.hint}")
+        # A hint is a command to type or a sentence of its own.
+        is_command = error.hint.startswith("medqa-tui") or error.hint[:1].islower()
+        _line(f"Try: {error.hint}" if is_command else error.hint)
 
 
 def fail(error: MedQAError) -> NoReturn:
@@ -184,13 +186,15 @@ class Progress:
         if kind is None:
             note(f"{self._label}: done.")
 
-    def update(self, done: float, total: float | None = None, message: str = "") -> None:
+    def update(
+        self, done: float, total: float | None = None, message: str = "", unit: str = ""
+    ) -> None:
         """Say that `done` of `total` is behind us; `message` replaces the label while it lasts."""
         total = self._total if total is None else total
         self._line.show(
             message or self._label,
             done / total if total else None,
-            amount(done, total, self._unit),
+            amount(done, total, unit or self._unit) if total else "",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medqa_tui.cli import diagnostics, interrupt
+from medqa_tui.errors import ExitCode, MedQAError
 
 if TYPE_CHECKING:
     from medqa_tui.config import Settings
@@ -17,6 +18,7 @@ def ensure_ready(paths: Paths, settings: Settings, *, allow_setup: bool) -> None
     Raises:
         NotSetUpError: It is not, and setup was not allowed.
         DownloadError: Something could not be fetched.
+        MedQAError: Anything else that setup can meet.
         KeyboardInterrupt: Ctrl-C while it was being installed.
     """
     import threading
@@ -33,6 +35,10 @@ def ensure_ready(paths: Paths, settings: Settings, *, allow_setup: bool) -> None
     cancel = threading.Event()
     options = SetupOptions(profile=settings.profile, yes=True)
     with SetupDisplay() as display, interrupt.first_calls(cancel.set):
-        runner.run_setup(options, paths, settings, display.show, cancel)
-    if cancel.is_set():
-        raise KeyboardInterrupt
+        try:
+            runner.run_setup(options, paths, settings, display.show, cancel)
+        except MedQAError as error:
+            # Ctrl-C reaches the children too, and may look like a failure of theirs.
+            if cancel.is_set() and error.exit_code != ExitCode.INTERRUPTED:
+                raise KeyboardInterrupt from error
+            raise

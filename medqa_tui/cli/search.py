@@ -1,0 +1,167 @@
+"""`medqa-tui search`: the evidence for a question, or a TREC run for many."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from medqa_tui.cli import diagnostics, options, output
+from medqa_tui.cli.options import Options
+from medqa_tui.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from medqa_tui.cli.searching import Wanted
+    from medqa_tui.cli.trec import Query
+    from medqa_tui.domain import Evidence
+    from medqa_tui.events import EvidenceFound
+
+RUN_DEPTH = 100
+# Several passages can be of one document, and a run names a document once.
+_PASSAGES_A_DOCUMENT = 3
+_HINT = 'medqa-tui search "high blood pressure"'
+
+
+def command(
+    ctx: typer.Context,
+    *,
+    query: Annotated[
+        list[str] | None, typer.Argument(help="What to look for, or - for stdin.")
+    ] = None,
+    k: Annotated[
+        int | None,
+        typer.Option("-k", metavar="N", min=1, max=1000, help="How many results."),
+    ] = None,
+    mode: Annotated[
+        Literal["hybrid", "bm25", "dense"] | None,
+        typer.Option("--mode", help="Which arms take part."),
+    ] = None,
+    corpus: Annotated[
+        list[str] | None,
+        typer.Option("--corpus", metavar="NAME", help="Search only this corpus; may be repeated."),
+    ] = None,
+    no_rerank: Annotated[
+        bool, typer.Option("--no-rerank", help="Leave the cross-encoder out.")
+    ] = False,
+    queries: Annotated[
+        Path | None,
+        typer.Option("--queries", metavar="FILE", help="JSONL or TSV with a query a line."),
+    ] = None,
+    query_field: Annotated[
+        str, typer.Option("--query-field", metavar="NAME", help="The JSONL field with the text.")
+    ] = "text",
+    run_out: Annotated[
+        Path | None, typer.Option("--run-out", metavar="FILE", help="Where the TREC run goes.")
+    ] = None,
+) -> int:
+    """Show the evidence for a question, without an answer.
+
+    With --queries and --run-out it writes a TREC run of 100 documents a query (or -k of them).
+
+    Exit codes: 0 found, 1 failure, 2 usage, 3 not set up, 5 nothing relevant found.
+    """
+    from medqa_tui.cli.ask import read_question
+
+    chosen = options.current(ctx)
+    if (queries is None) != (run_out is None):
+        raise UsageError(
+            "A run needs both its queries and its file.",
+            "",
+            "medqa-tui search --queries FILE --run-out FILE",
+        )
+    if queries is not None and query:
+        raise UsageError("A query and --queries exclude each other.", "", _HINT)
+    from medqa_tui.cli.searching import Wanted
+
+    wanted = Wanted(k, mode, tuple(corpus or ()), rerank=not no_rerank)
+    if queries is not None and run_out is not None:
+        return _write_run(chosen, wanted, queries, query_field, run_out)
+    text = read_question(query or [], chosen, _HINT)
+    if text is None:
+        raise UsageError("There is no query.", "", _HINT)
+    found = asyncio.run(_one(chosen, wanted, text))
+    _show(chosen, text, found)
+    return ExitCode.OK if found.relevant and found.evidence else ExitCode.ABSTAINED
+
+
+async def _one(chosen: Options, wanted: Wanted, text: str) -> EvidenceFound:
+    from medqa_tui.cli.searching import open_search
+
+    async with open_search(chosen, wanted) as search:
+        return await search.find(text)
+
+
+def _show(chosen: Options, text: str, found: EvidenceFound) -> None:
+    if chosen.json:
+        from medqa_tui.contract import SCHEMA_VERSION, evidence_record
+
+        record = {
+            "schema_version": SCHEMA_VERSION,
+            "query": text,
+            "relevant": found.relevant,
+            "evidence": [evidence_record(item) for item in found.evidence],
+        }
+        output.emit_json(record)
+    elif found.evidence:
+        output.table(
+            ("n", "passage", "bm25 rank", "bm25", "dense rank", "dense", "rrf", "rerank"),
+            [_row(item) for item in found.evidence],
+        )
+    if not found.evidence:
+        diagnostics.note("Nothing was found.")
+    elif not found.relevant:
+        diagnostics.note("Nothing of this is near enough to the question to answer it from.")
+
+
+def _row(item: Evidence) -> tuple[object, ...]:
+    from medqa_tui.cli.render import passage_title
+
+    scores = item.scores
+    return (
+        item.n,
+        passage_title(item.passage),
+        scores.bm25_rank,
+        _figure(scores.bm25, 2),
+        scores.dense_rank,
+        _figure(scores.dense, 3),
+        _figure(scores.rrf, 4),
+        _figure(scores.rerank, 2),
+    )
+
+
+def _figure(score: float | None, digits: int) -> float | None:
+    return None if score is None else round(score, digits)
+
+
+def _write_run(chosen: Options, wanted: Wanted, path: Path, field: str, out: Path) -> int:
+    from medqa_tui.cli.trec import read_queries
+
+    queries = read_queries(path, field)
+    lines = asyncio.run(_all(chosen, wanted, queries))
+    try:
+        out.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            "The run cannot be written.", f"{out}: {error.strerror}.", "another --run-out FILE"
+        ) from error
+    diagnostics.note(f"Wrote {len(lines)} lines for {len(queries)} queries to {out}.")
+    return ExitCode.OK
+
+
+async def _all(chosen: Options, wanted: Wanted, queries: list[Query]) -> list[str]:
+    from dataclasses import replace
+
+    from medqa_tui.cli.searching import open_search
+    from medqa_tui.cli.trec import documents, run_lines
+
+    limit = wanted.k or RUN_DEPTH
+    deep = replace(wanted, k=limit * _PASSAGES_A_DOCUMENT)
+    lines: list[str] = []
+    async with open_search(chosen, deep) as search:
+        for done, query in enumerate(queries):
+            search.line.show("Searching", done / len(queries), f"({done} of {len(queries)})")
+            found = await search.find(query.text)
+            lines += run_lines(query, documents(found.evidence, limit))
+    return lines

@@ -1,0 +1,108 @@
+"""Searching through the backend, for the commands that show or measure what is found."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from medqa_tui.backend import Backend, RetrieveRequest
+from medqa_tui.cli import diagnostics, interrupt
+from medqa_tui.cli.options import Options
+from medqa_tui.config import Settings, load_settings
+from medqa_tui.errors import ExitCode, MedQAError
+from medqa_tui.events import BackendFailed, EvidenceFound, Notice, StatusChanged
+from medqa_tui.paths import get_paths
+
+Mode = Literal["hybrid", "bm25", "dense"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How to search; None leaves it to the settings."""
+
+    k: int | None = None
+    mode: Mode | None = None
+    corpora: tuple[str, ...] = ()
+    rerank: bool = True
+
+
+class Search:
+    """Searches, and says on the status line what the backend does meanwhile."""
+
+    def __init__(
+        self, backend: Backend, settings: Settings, wanted: Wanted, line: diagnostics.StatusLine
+    ) -> None:
+        self.line = line
+        self._backend = backend
+        self._settings = settings.retrieval
+        self._wanted = wanted
+        self._told: set[str] = set()
+
+    async def find(self, query: str) -> EvidenceFound:
+        """Return the final evidence for `query`.
+
+        Raises:
+            MedQAError: The backend failed.
+        """
+        request = RetrieveRequest(
+            uuid.uuid4().hex,
+            query,
+            k=self._wanted.k or self._settings.k,
+            corpora=self._wanted.corpora,
+            mode=self._wanted.mode or self._settings.mode,
+            rerank=self._settings.rerank and self._wanted.rerank,
+        )
+        found: EvidenceFound | None = None
+        async for event in self._backend.retrieve(request, asyncio.Event()):
+            match event:
+                case EvidenceFound():
+                    found = event
+                case StatusChanged(message=message, fraction=fraction):
+                    self.line.show(message, fraction)
+                case Notice(message=message):
+                    if message not in self._told:
+                        self._told.add(message)
+                        diagnostics.note(f"Note: {message}")
+                case BackendFailed(failure=failure):
+                    code = ExitCode(failure.exit_code)
+                    raise MedQAError(failure.title, failure.detail, failure.hint, code)
+        if found is None:
+            raise MedQAError("The search ended without a result.", "", "medqa-tui doctor")
+        return found
+
+
+@asynccontextmanager
+async def open_search(options: Options, wanted: Wanted) -> AsyncIterator[Search]:
+    """Give a search over what is installed, with the status line and Ctrl-C in place.
+
+    Raises:
+        NotSetUpError: Nothing is installed.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    from medqa_tui.engine.client import open_backend
+    from medqa_tui.setup.runner import require_ready
+
+    paths, settings = get_paths(), load_settings(options.overrides())
+    require_ready(paths, settings)
+    in_process = options.no_engine or not settings.engine.enabled
+    backend = open_backend(paths, settings, in_process=in_process)
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    with (
+        diagnostics.StatusLine() as line,
+        interrupt.first_calls(partial(loop.call_soon_threadsafe, task.cancel)),
+    ):
+        try:
+            async for event in backend.prepare(""):
+                if isinstance(event, StatusChanged):
+                    line.show(event.message, event.fraction)
+            yield Search(backend, settings, wanted, line)
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+        finally:
+            await backend.aclose()
