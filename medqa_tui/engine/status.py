@@ -1,0 +1,145 @@
+"""What the engine says of itself, and what two engines are compared by."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from medqa_tui import __version__
+from medqa_tui.errors import MedQAError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from medqa_tui.config import Settings
+    from medqa_tui.paths import Paths
+
+
+class EngineState(StrEnum):
+    """What the engine as a whole is doing."""
+
+    LOADING = "loading"
+    READY = "ready"
+    STOPPING = "stopping"
+    UNKNOWN = "unknown"
+
+
+class PartState(StrEnum):
+    """How far one part of the engine is."""
+
+    WAITING = "waiting"
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """A running engine, as it describes itself.
+
+    Attributes:
+        doing: What it does now, in words.
+        device: Where the model runs, once it is loaded.
+        parts: State of each part, in the order they are loaded.
+        problem: Why a part could not be loaded, or empty.
+        queue: Answers that wait for their turn.
+        idle_seconds: Seconds without work.
+        keep_alive: Seconds without work after which it leaves; None is never.
+        memory: Main memory in bytes.
+        gpu_memory: Memory on the GPU in bytes, or None without one.
+        fingerprint: What it was started with; see `fingerprint`.
+    """
+
+    version: str
+    pid: int
+    state: EngineState = EngineState.UNKNOWN
+    doing: str = ""
+    profile: str = ""
+    device: str | None = None
+    parts: dict[str, str] = field(default_factory=dict)
+    problem: str = ""
+    busy: bool = False
+    queue: int = 0
+    idle_seconds: float = 0.0
+    keep_alive: float | None = None
+    uptime: float = 0.0
+    memory: int = 0
+    gpu_memory: int | None = None
+    fingerprint: str = ""
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """Names of the parts that are ready."""
+        return tuple(name for name, state in self.parts.items() if state == PartState.READY)
+
+    def serves(self, want: str) -> bool:
+        """Return whether this engine can be used by a front end with the fingerprint `want`."""
+        leaving = self.state is EngineState.STOPPING
+        return self.version == __version__ and self.fingerprint == want and not leaving
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the status as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, row: dict[str, Any]) -> EngineStatus:
+        """Read a status, perhaps of another version: what is missing or new is passed over.
+
+        Raises:
+            ValueError: It is not an engine's status at all.
+        """
+        if not isinstance(row.get("pid"), int) or not isinstance(row.get("version"), str):
+            raise ValueError("not the status of an engine")
+        known = {name: row[name] for name in cls.__dataclass_fields__ if name in row}
+        state = known.get("state")
+        members = set(EngineState)
+        known["state"] = EngineState(state) if state in members else EngineState.UNKNOWN
+        return cls(**known)
+
+
+def engine_overrides(settings: Settings) -> dict[str, object]:
+    """Return the settings that a front end hands to the engine it starts, by dotted key."""
+    return {
+        "profile": settings.profile,
+        "engine.device": settings.engine.device,
+        "engine.threads": settings.engine.threads,
+        "engine.keep_alive": settings.engine.keep_alive,
+        "engine.queue": settings.engine.queue,
+        "retrieval.pool": settings.retrieval.pool,
+        "retrieval.rerank_depth": settings.retrieval.rerank_depth,
+    }
+
+
+def fingerprint(paths: Paths, settings: Settings) -> str:
+    """Return a short text that changes when an engine with these settings and files would.
+
+    It covers the version, the settings handed over and what is installed and active, so that a
+    front end can tell whether a running engine is the one that it would start.
+    """
+    given = json.dumps([__version__, engine_overrides(settings)], sort_keys=True).encode()
+    digest = hashlib.sha256(given)
+    for path in _identifying_files(paths):
+        digest.update(b"\0")
+        with contextlib.suppress(OSError):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _identifying_files(paths: Paths) -> list[Path]:
+    """Return the small files that tell which models and which index are in use."""
+    from medqa_tui.models.active import load_active
+    from medqa_tui.models.records import RECORD_NAME
+
+    try:
+        active = load_active(paths)
+    except MedQAError:
+        active = None
+    if active is None:
+        return [paths.active_file]
+    records = [folder / RECORD_NAME for folder in active.model_dirs(paths)]
+    return [paths.active_file, *records, active.index_dir(paths) / "manifest.json"]
