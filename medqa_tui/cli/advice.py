@@ -23,8 +23,8 @@ def give(text: str, *, silent: bool = False) -> Triage:
     """
     found = triage.check(text)
     if found.level is not TriageLevel.NONE and not silent:
-        width = min(terminal.width(sys.stdout), 100)
-        output.write(wrapped(found.advice, width), style=_STYLES[found.level], flush=True)
+        advice = wrapped(found.advice, terminal.text_width(sys.stdout))
+        output.write(advice, style=_STYLES[found.level], flush=True)
         output.write(flush=True)
     return found
 

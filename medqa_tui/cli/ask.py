@@ -58,11 +58,10 @@ def command(
     found = advice.give(text, silent=chosen.json)
     try:
         answer = _answer(text, found, chosen, wishes)
-    except MedQAError as error:
+    except Exception as error:
         if not found.is_emergency:
             raise
         # The advice stands, whatever else is broken.
-        diagnostics.report(error)
         answer = _bare(text, found, error)
     if chosen.json:
         from medqa_tui.contract import answer_record
@@ -127,15 +126,19 @@ def _answer(text: str, found: Triage, chosen: Options, wishes: Wishes) -> Answer
         return conversation.ask(text, found)
 
 
-def _bare(text: str, found: Triage, error: MedQAError) -> Answer:
+def _bare(text: str, found: Triage, error: Exception) -> Answer:
+    """Return an emergency's answer when nothing but the advice could be given."""
+    from medqa_tui.cli.crash import describe
     from medqa_tui.domain import Answer, AnswerStatus, Failure
     from medqa_tui.safety.disclaimer import DISCLAIMER
 
+    said = error if isinstance(error, MedQAError) else describe(error)
+    diagnostics.report(said)
     diagnostics.always(DISCLAIMER)
     return Answer(
         question=text,
         status=AnswerStatus.EMERGENCY,
         triage=found,
         disclaimer=DISCLAIMER,
-        failure=Failure(error.title, error.detail, error.hint, error.exit_code),
+        failure=Failure(said.title, said.detail, said.hint, said.exit_code),
     )

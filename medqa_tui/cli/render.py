@@ -24,7 +24,6 @@ from medqa_tui.events import (
     StatusChanged,
 )
 
-_WIDEST = 100
 _GENERATORS = {
     GeneratorKind.MODEL: "a language model",
     GeneratorKind.EXTRACTIVE: "sentences quoted from the evidence",
@@ -35,7 +34,7 @@ class Prose:
     """A paragraph that grows by sentences; on a terminal its lines break between words."""
 
     def __init__(self) -> None:
-        self._width = min(terminal.width(sys.stdout), _WIDEST)
+        self._width = terminal.text_width(sys.stdout)
         self._wraps = terminal.is_terminal(sys.stdout)
         self._column = 0
 
@@ -106,8 +105,7 @@ class AnswerPrinter:
         self._line.pause()
         if self._data:
             if not self._written and answer.text:
-                width = min(terminal.width(sys.stdout), _WIDEST)
-                output.write(advice.wrapped(answer.text, width))
+                output.write(advice.wrapped(answer.text, terminal.text_width(sys.stdout)))
             self._prose.end()
             self._sources(answer)
         for message in (*self._waiting, *answer.notices):

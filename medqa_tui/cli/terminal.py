@@ -56,6 +56,11 @@ def width(stream: TextIO | None) -> int:
     return shutil.get_terminal_size((80, 24)).columns if is_terminal(stream) else 10_000
 
 
+def text_width(stream: TextIO | None) -> int:
+    """Return the columns that prose is broken at: no wider than is easy to read."""
+    return min(width(stream), 100) if is_terminal(stream) else width(stream)
+
+
 def paint(text: str, style: str, stream: TextIO | None) -> str:
     """Return `text` in `style` (names of `_CODES` joined by spaces), if `stream` shows colour."""
     if not style or not text or not can_colour(stream):
