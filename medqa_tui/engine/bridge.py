@@ -103,7 +103,9 @@ async def first_of(work: Coroutine[Any, Any, object], cancel: asyncio.Event) -> 
     return finished
 
 
-async def while_wanted(stream: AsyncGenerator[T, None], cancel: asyncio.Event) -> AsyncGenerator[T, None]:
+async def while_wanted(
+    stream: AsyncGenerator[T, None], cancel: asyncio.Event
+) -> AsyncGenerator[T, None]:
     """Yield what `stream` yields until `cancel` is set, then close it."""
     end = object()
     async with contextlib.aclosing(stream):

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         faulthandler.enable()
         return _hold_lock(paths, dict(asked.set), Transport(asked.transport))
     except MedQAError as error:
-        log.error("fatal: %s", error)  # noqa: TRY400 - a refusal in words, not a fault
+        log.error("fatal: %s", error)
         return int(error.exit_code)
     except Exception as error:
         log.exception("fatal: %s", type(error).__name__)
@@ -196,7 +196,7 @@ def _first_line_of_others(record: logging.LogRecord) -> bool:
 class _Discreet(logging.Formatter):
     """Writes where an error happened, not its own words: those may repeat a question."""
 
-    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+    def formatException(self, ei: Any) -> str:
         lines = []
         error: BaseException | None = ei[1]
         while error is not None:

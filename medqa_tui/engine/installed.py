@@ -22,11 +22,11 @@ def require_active(paths: Paths, settings: Settings) -> Active:
 
     active = load_active(paths)
     if active is None:
-        raise NotSetUpError("The models are not installed yet.", "", "Type: medqa-tui setup")
+        raise NotSetUpError("The models are not installed yet.", "", "medqa-tui setup")
     if active.profile != settings.profile:
         raise NotSetUpError(
             "This profile is not set up.",
             f"{settings.profile} was asked for, {active.profile} is in use.",
-            f"Type: medqa-tui setup --profile {settings.profile}",
+            f"medqa-tui setup --profile {settings.profile}",
         )
     return active

@@ -31,7 +31,7 @@ def parse_keep_alive(text: str) -> float | None:
         raise UsageError(
             "The engine's keep_alive is not a length of time.",
             f"engine.keep_alive = {text!r}.",
-            'Type: medqa-tui config set engine.keep_alive 5m (or "30s", "0", "forever").',
+            'medqa-tui config set engine.keep_alive 5m (or "30s", "0", "forever")',
         )
     return float(found[1]) * _UNITS[found[2]]
 

@@ -91,7 +91,7 @@ def ensure_running(
         raise EngineError(
             "Another program is starting the engine and does not come to an end.",
             f"{paths.run}.",
-            "Type: medqa-tui engine stop",
+            "medqa-tui engine stop",
         ) from error
 
 
@@ -177,7 +177,7 @@ def _start(
             raise EngineError(
                 "The engine does not answer.",
                 f"It was started {patience.seconds:.0f} s ago (process {child.pid}).",
-                "Type: medqa-tui engine logs",
+                "medqa-tui engine logs",
             )
 
 
@@ -239,7 +239,7 @@ def _died(paths: Paths, code: int, logged: int) -> MedQAError:
     return EngineError(
         "The engine ended before it could answer.",
         f"{_how(code)}: {said}.",
-        "Type: medqa-tui engine logs, or medqa-tui doctor",
+        "medqa-tui engine logs, or medqa-tui doctor",
     )
 
 

@@ -302,9 +302,7 @@ def _load_failure(parts: Parts, part: Part) -> Failure:
     if isinstance(error, MedQAError):
         return failure_of(error)
     what = "search index" if part is Part.LEXICAL else "language model"
-    return Failure(
-        f"The {what} could not be loaded.", parts.problem(part), "Type: medqa-tui doctor"
-    )
+    return Failure(f"The {what} could not be loaded.", parts.problem(part), "medqa-tui doctor")
 
 
 def _work_failure(title: str, error: Exception) -> Failure:
@@ -313,7 +311,7 @@ def _work_failure(title: str, error: Exception) -> Failure:
     log.error("%s", title, exc_info=error)
     if isinstance(error, MedQAError):
         return failure_of(error)
-    return Failure(title, f"{type(error).__name__}.", "Type: medqa-tui engine logs")
+    return Failure(title, f"{type(error).__name__}.", "medqa-tui engine logs")
 
 
 def _log_draft(done: GenerationDone) -> None:

@@ -110,7 +110,7 @@ class Parts:
             try:
                 loaded = load()
             except Exception as error:
-                log.error("%s could not be loaded: %s", part, reason(error))  # noqa: TRY400
+                log.error("%s could not be loaded: %s", part, reason(error))
                 raise
             finally:
                 self._loading = None

@@ -111,7 +111,7 @@ def bind(paths: Paths, transport: Transport) -> tuple[socket.socket, str]:
         raise EngineError(
             "The engine could not open its socket.",
             f"{paths.run}: {error.strerror or error}.",
-            "Run: medqa-tui doctor",
+            "medqa-tui doctor",
         ) from error
 
 

@@ -20,7 +20,8 @@ def _adapter(kind: Hashable) -> TypeAdapter[Any]:
     # pydantic costs 0.1 s to import; only a process that talks to the engine pays for it.
     from pydantic import TypeAdapter
 
-    return TypeAdapter(kind)
+    adapter: TypeAdapter[Any] = TypeAdapter(cast("Any", kind))
+    return adapter
 
 
 def encode(value: object) -> bytes:
