@@ -131,5 +131,5 @@ def _unreadable(paths: Paths, reason: str) -> MedQAError:
     return MedQAError(
         "The record of what is installed cannot be read.",
         f"{paths.active_file}: {reason}.",
-        "Run `medqa-tui setup`; it writes a new one.",
+        "medqa-tui setup (it writes a new one)",
     )

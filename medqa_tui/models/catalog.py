@@ -70,6 +70,7 @@ class Component:
         id: The model's public id, which adapters and answers name.
         revision: The pinned source; another revision means another install.
         installed_size: Bytes it takes once installed, about.
+        scratch_size: Bytes that its conversion takes for a while, about.
         quantization: How its weights are stored, or None for as they came.
     """
 
@@ -84,6 +85,7 @@ class Component:
     installed_size: int
     source: WheelSource
     quantization: str | None = None
+    scratch_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,7 @@ def _component(name: str, row: dict[str, Any]) -> Component:
         conversion=Conversion(row["conversion"]),
         installed_size=row["installed_size"],
         quantization=row.get("quantization"),
+        scratch_size=row.get("scratch_size", 0),
         source=_source(row["source"]),
     )
 

@@ -33,7 +33,7 @@ def check_cancel(cancel: threading.Event | None) -> None:
         raise Cancelled(
             "Setup was interrupted.",
             "Nothing half-made is in use.",
-            "Run `medqa-tui setup` again; it goes on where it stopped.",
+            "medqa-tui setup (it goes on where it stopped)",
         )
 
 
@@ -43,7 +43,7 @@ def disk_error(error: OSError, folder: Path) -> MedQAError:
         return MedQAError(
             "The disk is full.",
             f"{folder}: {error.strerror or error}.",
-            "Free some space, then run `medqa-tui setup` again; it goes on where it stopped.",
+            "Free some space, then type: medqa-tui setup",
         )
     return MedQAError(
         "A file could not be written.",

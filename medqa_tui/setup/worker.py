@@ -1,0 +1,224 @@
+"""The heavy phases, run as `python -m medqa_tui.setup.worker PHASE JOB` by `child.run_job`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from medqa_tui.errors import MedQAError
+from medqa_tui.models.catalog import Component, Conversion, Profile, get_profile
+from medqa_tui.models.files import disk_error
+from medqa_tui.offline import go_offline
+from medqa_tui.paths import ensure
+from medqa_tui.setup.child import Job
+from medqa_tui.setup.events import Phase
+from medqa_tui.setup.plan import Workplace, store_file
+
+if TYPE_CHECKING:
+    from medqa_tui.domain import Evidence
+
+TEST_QUESTION = "What are the symptoms of type 2 diabetes?"
+_TEST_TOKENS = 12
+
+Tell = Callable[..., None]
+
+
+def main() -> int:
+    """Run one phase; returns the exit code of the process."""
+    # Libraries print where they like; the line to the parent is ours alone.
+    line = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    go_offline()
+    # Anything that the worker leaves is read by this user only.
+    os.umask(0o077)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    job = Job.from_json(sys.argv[2])
+    return _run(job, line)
+
+
+def _run(job: Job, line: BinaryIO) -> int:
+    def tell(**message: Any) -> None:
+        line.write(json.dumps(message).encode() + b"\n")
+
+    steps: dict[Phase, Callable[[Job, Tell], str]] = {
+        Phase.QUANTIZE: _quantize,
+        Phase.INGEST: _ingest,
+        Phase.INDEX: _index,
+        Phase.SELF_TEST: _self_test,
+    }
+    try:
+        tell(type="done", message=steps[job.phase](job, tell))
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        said = _in_words(error, job)
+        tell(
+            type="error",
+            title=said.title,
+            detail=said.detail,
+            hint=said.hint,
+            exit_code=int(said.exit_code),
+        )
+        return 1
+    return 0
+
+
+def _end_with_parent() -> None:
+    # The parent never writes: reading ends when it closes the pipe, or dies.
+    os.read(0, 1)
+    os._exit(1)
+
+
+def _in_words(error: Exception, job: Job) -> MedQAError:
+    if isinstance(error, MedQAError):
+        return error
+    if isinstance(error, OSError):
+        return disk_error(error, job.paths.data)
+    text = f"{type(error).__name__}: {error}"
+    # safetensors and hnswlib report a full disk in errors of their own.
+    if any(said in text for said in ("No space left", "File too large", "os error 28")):
+        return MedQAError(
+            "The disk is full.", f"{text}.", "Free some space, then type: medqa-tui setup"
+        )
+    return MedQAError(
+        "A step of setup failed.",
+        f"{job.phase}: {text}; see {job.paths.logs / f'setup-{job.phase}.log'}.",
+        "Type `medqa-tui doctor` to see what is wrong, then: medqa-tui setup",
+    )
+
+
+def _quantize(job: Job, tell: Tell) -> str:
+    from medqa_tui.models.records import installed_record
+
+    done = []
+    for component in get_profile(job.profile).components:
+        if component.conversion is Conversion.GGUF_TO_NF4 and (
+            installed_record(job.paths.models, component) is None
+        ):
+            _quantize_component(component, job, tell)
+            done.append(component.title)
+    return f"{', '.join(done)}: saved."
+
+
+def _quantize_component(component: Component, job: Job, tell: Tell) -> None:
+    from medqa_tui.generation.quantize import quantize_gguf
+    from medqa_tui.models.install import incoming_folder, install
+
+    def on_progress(fraction: float, message: str) -> None:
+        tell(type="progress", message=message, done=fraction * 100, total=100, unit="percent")
+
+    unpacked = Workplace.of(job.paths).members(component)
+    incoming = incoming_folder(ensure(job.paths.models), component)
+    made = incoming / "made"
+    (gguf,) = unpacked.glob("*.gguf")
+    quantize_gguf(gguf, made, on_progress)
+    for member in component.source.members:
+        if not member.path.endswith(".gguf"):
+            shutil.copyfile(unpacked / member.path, made / member.path)
+    install(made, job.paths.models, component)
+    shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _ingest(job: Job, tell: Tell) -> str:
+    from medqa_tui.corpus.ingest import ingest_starter
+    from medqa_tui.corpus.store import CorpusStore
+
+    with CorpusStore(store_file(job.paths)) as store:
+        info = ingest_starter(store, _counter(tell, "Storing the passages", "passages"))
+    return f"{info.passages} passages of the starter corpus are stored."
+
+
+def _index(job: Job, tell: Tell) -> str:
+    from medqa_tui.corpus.store import CorpusStore
+    from medqa_tui.retrieval.embedder import Embedder
+    from medqa_tui.retrieval.index import build_index
+
+    profile = get_profile(job.profile)
+    tell(type="progress", message="Loading the embedding model", done=None, total=None, unit="")
+    embedder = Embedder.load(job.paths.models / profile.embedder.name, threads=job.threads)
+    ensure(job.paths.indexes)
+    with CorpusStore(store_file(job.paths)) as store:
+        build_index(
+            store,
+            embedder,
+            job.paths.indexes / profile.index,
+            on_progress=_counter(tell, "Embedding the passages", "passages"),
+        )
+    return "The search index is built."
+
+
+def _self_test(job: Job, tell: Tell) -> str:
+    """Answer one question as the engine would: from the index, with the saved 4-bit model."""
+    profile = get_profile(job.profile)
+    tell(type="progress", message="Searching the index", done=None, total=None, unit="")
+    evidence = _search(job, profile)
+    tell(type="progress", message="Loading the language model", done=None, total=None, unit="")
+    return _speak(job, profile, evidence)
+
+
+def _search(job: Job, profile: Profile) -> tuple[Evidence, ...]:
+    from medqa_tui.corpus.store import CorpusStore
+    from medqa_tui.retrieval.embedder import Embedder
+    from medqa_tui.retrieval.retriever import Retriever
+
+    embedder = Embedder.load(job.paths.models / profile.embedder.name, threads=job.threads)
+    with CorpusStore(store_file(job.paths)) as store:
+        folder = job.paths.indexes / profile.index
+        retriever = Retriever.open(folder, store, embedder)
+        found = retriever.search(TEST_QUESTION, 3, mode="hybrid", rerank=False)
+    if not found.evidence:
+        raise MedQAError(
+            "The self-test found no evidence for its question.",
+            f"{folder}: {TEST_QUESTION}",
+            "Build the index again: medqa-tui index build",
+        )
+    return found.evidence
+
+
+def _speak(job: Job, profile: Profile, evidence: tuple[Evidence, ...]) -> str:
+    from medqa_tui.backend import GenerateRequest
+    from medqa_tui.events import Token
+    from medqa_tui.generation.local import LocalGenerator
+
+    generator = LocalGenerator.load(
+        job.paths.models / profile.generator.name,
+        None,
+        profile.name,
+        profile.generator.id,
+        device=job.device,
+        threads=job.threads,
+    )
+    request = GenerateRequest(
+        turn="self-test",
+        question=TEST_QUESTION,
+        evidence=evidence[:1],
+        max_new_tokens=_TEST_TOKENS,
+    )
+    stream = generator.stream(request, threading.Event())
+    text = "".join(event.text for event in stream if isinstance(event, Token))
+    if not text.strip():
+        raise MedQAError(
+            "The self-test got no answer from the language model.",
+            f"{profile.generator.title}: it wrote nothing.",
+            "Type `medqa-tui doctor` to see what is wrong, then: medqa-tui setup",
+        )
+    info = generator.info
+    how = f"{info.quantization or 'as saved'} on {info.device}"
+    return f"A test question was answered from {len(evidence)} passages ({how})."
+
+
+def _counter(tell: Tell, message: str, unit: str) -> Callable[[int, int], None]:
+    def on_progress(done: int, total: int) -> None:
+        tell(type="progress", message=message, done=done, total=total, unit=unit)
+
+    return on_progress
+
+
+if __name__ == "__main__":
+    sys.exit(main())
