@@ -1,0 +1,148 @@
+"""Where the engine listens, and what it leaves on disk."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from medqa_tui.engine import transport
+from medqa_tui.engine.transport import EngineRecord, Transport
+from medqa_tui.errors import EngineError
+from medqa_tui.paths import Paths
+
+posix = pytest.mark.skipif(os.name == "nt", reason="Unix domain sockets and modes")
+
+
+def paths_in(home: Path) -> Paths:
+    return Paths(*(home / name for name in ("config", "data", "cache", "state", "run")))
+
+
+@pytest.fixture
+def short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return a folder that is short enough for a socket; it stands for the system's own.
+
+    pytest's folder is asked for first, since it lies in the system's as well.
+    """
+    folder = Path("/tmp") / f"mq{os.getpid()}"
+    folder.mkdir(mode=0o700)
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    yield folder
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    folder.rmdir()
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+@posix
+def test_a_short_runtime_folder_holds_the_socket(short: Path) -> None:
+    assert transport.socket_path(paths_in(short)) == short / "run" / "engine.sock"
+
+
+@posix
+def test_a_long_path_falls_to_a_short_private_one(short: Path, tmp_path: Path) -> None:
+    long = paths_in(tmp_path / ("x" * 100))
+    found = transport.socket_path(long)
+    assert len(os.fsencode(found)) <= 100
+    assert found.is_relative_to(short)
+    assert mode_of(found.parent) == 0o700
+    assert found == transport.socket_path(long)
+    assert found != transport.socket_path(paths_in(tmp_path / ("y" * 100)))
+
+
+@posix
+def test_a_short_folder_that_is_a_link_is_refused(short: Path, tmp_path: Path) -> None:
+    (short / f"medqa-tui-{os.getuid()}").symlink_to(tmp_path)
+    with pytest.raises(EngineError, match="is not a folder"):
+        transport.socket_path(paths_in(tmp_path / ("x" * 100)))
+
+
+@posix
+def test_a_folder_of_someone_else_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me = os.getuid()
+    monkeypatch.setattr("os.getuid", lambda: me + 1)
+    with pytest.raises(EngineError, match="another user"):
+        transport.private_folder(tmp_path)
+
+
+@posix
+def test_a_folder_that_others_can_read_is_closed_to_them(tmp_path: Path) -> None:
+    open_to_all = tmp_path / "run"
+    open_to_all.mkdir(mode=0o755)
+    transport.private_folder(open_to_all)
+    assert mode_of(open_to_all) == 0o700
+
+
+@posix
+def test_a_socket_is_for_its_owner_and_replaces_a_dead_one(short: Path) -> None:
+    paths = paths_in(short)
+    transport.private_folder(paths.run)
+    first, location = transport.bind(paths, Transport.SOCKET)
+    first.close()
+    assert Path(location).is_socket()
+    second, again = transport.bind(paths, Transport.SOCKET)
+    with second:
+        assert again == location
+        assert mode_of(Path(location)) == 0o600
+        second.listen()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(location)
+
+
+def test_a_port_is_on_the_loopback_address(tmp_path: Path) -> None:
+    listener, location = transport.bind(paths_in(tmp_path), Transport.PORT)
+    with listener:
+        assert location == f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_a_record_round_trips_and_is_private(tmp_path: Path) -> None:
+    paths = paths_in(tmp_path)
+    transport.private_folder(paths.run)
+    record = EngineRecord(1234, "9.9.9", Transport.PORT, "127.0.0.1:1")
+    transport.write_record(paths, record)
+    token = transport.write_token(paths)
+    assert transport.read_record(paths) == record
+    assert transport.read_token(paths) == token
+    assert len(token) >= 32
+    if os.name != "nt":
+        assert mode_of(transport.record_file(paths)) == 0o600
+        assert mode_of(transport.token_file(paths)) == 0o600
+    transport.clear(paths, record)
+    assert transport.read_record(paths) is None
+    assert transport.read_token(paths) == ""
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "[]", '{"pid": 1}', '{"pid": "x"}'])
+def test_a_damaged_record_is_no_record(tmp_path: Path, text: str) -> None:
+    paths = paths_in(tmp_path)
+    transport.private_folder(paths.run)
+    transport.record_file(paths).write_text(text)
+    assert transport.read_record(paths) is None
+
+
+def test_the_lock_tells_whether_an_engine_is_there(tmp_path: Path) -> None:
+    paths = paths_in(tmp_path)
+    assert not transport.engine_is_alive(paths)
+    transport.private_folder(paths.run)
+    with transport.engine_lock(paths, timeout=0):
+        assert transport.engine_is_alive(paths)
+    assert not transport.engine_is_alive(paths)
+
+
+def test_windows_gets_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    assert transport.default_transport() is Transport.PORT
+
+
+@posix
+def test_others_get_a_socket() -> None:
+    assert transport.default_transport() is Transport.SOCKET
