@@ -6,12 +6,11 @@ import sys
 
 from medqa_tui.assistant import cited
 from medqa_tui.cli import advice, diagnostics, output, terminal
+from medqa_tui.cli.passages import source_line
 from medqa_tui.domain import (
     Answer,
     AnswerStatus,
-    Evidence,
     GeneratorKind,
-    Passage,
     Support,
 )
 from medqa_tui.errors import ExitCode, MedQAError
@@ -148,23 +147,6 @@ class AnswerPrinter:
             output.write(source_line(item))
             if item.passage.url:
                 output.write(f"    {item.passage.url}", style="dim")
-
-
-def source_line(evidence: Evidence) -> str:
-    """Return one line that names the evidence: its number, title and source."""
-    return f"[{evidence.n}] {passage_title(evidence.passage)} ({_source(evidence.passage)})"
-
-
-def passage_title(passage: Passage) -> str:
-    """Return the passage's title, with the question it answers where it has one."""
-    question = passage.question
-    if question and passage.title and passage.title.casefold() not in question.casefold():
-        return f"{passage.title}: {question}"
-    return question or passage.title
-
-
-def _source(passage: Passage) -> str:
-    return passage.source or passage.corpus
 
 
 def _footer(answer: Answer) -> None:

@@ -116,7 +116,7 @@ def _show(chosen: Options, text: str, found: EvidenceFound) -> None:
 
 
 def _row(item: Evidence) -> tuple[object, ...]:
-    from medqa_tui.cli.render import passage_title
+    from medqa_tui.cli.passages import passage_title
 
     scores = item.scores
     return (
