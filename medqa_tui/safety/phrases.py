@@ -1,7 +1,8 @@
 """The small phrase language of the red-flag rules, matched over word positions in linear time.
 
-A phrase is a row of words. `a|b` is either, `word*` is any word that begins so, `@name` is a word of
-that list, `..` allows up to three words between, `...` up to six. `#` is a number, `#year` a year.
+A phrase is a row of words. `a|b` is either, `word*` is any word that begins so, `@name` is a word
+of that list, `..` allows up to three words between, `...` up to six. `#` is a number,
+`#many` one of 8 or more, `#year` a year.
 `<name>` is a named group of phrases, and `first + second` wants both, anywhere in the text.
 """
 
@@ -9,25 +10,27 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-# For each last word of a match, the nearest first word.
-Spans = dict[int, int]
+# For each last word of a match, the positions of the words that its steps matched, nearest ones.
+Spans = dict[int, tuple[int, ...]]
 
-_TOKEN = re.compile(r"\d+(?:\.\d+)?|[a-z]+|[.!?;\n]|[,:()\u2013\u2014\u2026-]")
-_SENTENCE_ENDS = frozenset(".!?;\n\u2026")
+_TOKEN = re.compile(r"\d+(?:\.\d+)?|[a-z]+|\n\s*\n|[.!?;\n]|[,:()\u2013\u2014\u2026-]")
+_SENTENCE_ENDS = frozenset(".!?;\u2026")
 _CONJUNCTIONS = frozenset({"and", "but", "because", "so", "while", "plus"})
 _GAPS = {"..": 3, "...": 6}
-_SHORTEST_CORRECTED = 5
+_SHORTEST_TYPO = 5
+_LONGEST_TYPO = 24
 _WORD = re.compile(r"[a-z]+|\d+(?:\.\d+)?")
 _YEAR = re.compile(r"(?:19|20)\d\d")
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_NUMBERS = frozenset({"#", "#many", "#year"})
+_MANY = 8
 
 
 @dataclass(slots=True)
 class Words:
-    """A text as words, each with the sentence, comma-part and clause that it belongs to.
+    """A text as words, each with the sentence, line, comma-part and clause that it belongs to.
 
     Attributes:
         comma_after: Whether a comma (or the like) follows the word.
@@ -36,6 +39,7 @@ class Words:
 
     texts: list[str] = field(default_factory=list)
     sentences: list[int] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
     parts: list[int] = field(default_factory=list)
     clauses: list[int] = field(default_factory=list)
     comma_after: list[bool] = field(default_factory=list)
@@ -51,15 +55,14 @@ class Step:
 
     words: frozenset[str]
     stems: tuple[str, ...] = ()
-    number: bool = False
-    year: bool = False
+    numbers: frozenset[str] = frozenset()
 
     def positions(self, words: Words) -> list[int]:
         """Return where the text has such a word, in order."""
         if self in words.stepped:
             return words.stepped[self]
         lists = [words.positions[word] for word in self.words if word in words.positions]
-        if self.stems or self.number or self.year:
+        if self.stems or self.numbers:
             lists += [where for word, where in words.positions.items() if self._is_like(word)]
         words.steps += sum(len(where) for where in lists) + len(self.words)
         found = sorted({position for where in lists for position in where})
@@ -67,10 +70,12 @@ class Step:
         return found
 
     def _is_like(self, word: str) -> bool:
-        if self.number and _NUMBER.fullmatch(word):
-            return True
-        if self.year and _YEAR.fullmatch(word):
-            return True
+        if word[0].isdigit():
+            return (
+                "#" in self.numbers
+                or ("#many" in self.numbers and float(word) >= _MANY)
+                or ("#year" in self.numbers and bool(_YEAR.fullmatch(word)))
+            )
         return bool(self.stems) and word.startswith(self.stems)
 
 
@@ -82,13 +87,13 @@ class Phrase:
     gaps: tuple[int, ...]
 
     def spans(self, words: Words) -> Spans:
-        """Return the matches within a sentence: for each last word, the nearest first word.
+        """Return the matches within a sentence: by their last word.
 
         Work is at most (gap + 1) comparisons for each occurrence of each step's words.
         """
         if self in words.found:
             return words.found[self]
-        spans: Spans = {position: position for position in self.steps[0].positions(words)}
+        spans: Spans = {position: (position,) for position in self.steps[0].positions(words)}
         for step, gap in zip(self.steps[1:], self.gaps[1:], strict=True):
             if not spans:
                 break
@@ -103,7 +108,8 @@ class Phrase:
             for before in range(position - 1, max(-1, position - gap - 2), -1):
                 words.steps += 1
                 if before in spans and words.sentences[before] == words.sentences[position]:
-                    longer[position] = max(longer.get(position, -1), spans[before])
+                    longer[position] = (*spans[before], position)
+                    break
         return longer
 
 
@@ -114,7 +120,7 @@ class Lexicon:
         lists: Named lists of words, for `@name`.
         groups: Named groups of phrases, for `<name>`.
         same: Spellings to read as another word, or as several.
-        real_words: English words that are one letter off a rule's word and no typo of it.
+        typos: `words`, whose one-letter typos are put right, and `real_words`, which look like one.
     """
 
     def __init__(
@@ -122,16 +128,28 @@ class Lexicon:
         lists: Mapping[str, Sequence[str]],
         groups: Mapping[str, Sequence[str]],
         same: Mapping[str, str],
-        real_words: Iterable[str],
+        typos: Mapping[str, Sequence[str]],
     ) -> None:
         self._lists = lists
         self._groups = groups
         self._same = {tuple(key.split()): value.split() for key, value in same.items()}
         self._longest_same = max((len(key) for key in self._same), default=1)
-        self._real_words = frozenset(real_words)
-        self._known: set[str] = {word for key in self._same for word in key}
-        self._stems: set[str] = set()
-        self._near: dict[str, str] = {}
+        self._known = {word for key in self._same for word in key}
+        self._known.update(typos["words"], typos["real_words"])
+        self._near = self._deletions(typos["words"])
+
+    @staticmethod
+    def _deletions(words: Sequence[str]) -> dict[str, list[str]]:
+        """Map each word, and each form of it with one letter deleted, to the word.
+
+        Two words are one edit apart only if they share such a form (the symmetric delete method
+        of SymSpell, https://github.com/wolfgarbe/SymSpell).
+        """
+        near: dict[str, list[str]] = {}
+        for word in words:
+            for form in _deletes(word):
+                near.setdefault(form, []).append(word)
+        return near
 
     def group(self, term: str) -> tuple[Phrase, ...]:
         """Return the phrases of `<name>`, or the one phrase that `term` is."""
@@ -157,27 +175,15 @@ class Lexicon:
             raise ValueError(f"not a phrase: {text!r}")
         return Phrase(tuple(steps), tuple(gaps))
 
-    def freeze(self) -> None:
-        """Prepare the typo look-up from every word that the phrases use.
-
-        Two words are one edit apart if they share a form with one letter deleted
-        (the symmetric delete method of SymSpell, https://github.com/wolfgarbe/SymSpell).
-        """
-        for word in sorted(self._known):
-            if len(word) >= _SHORTEST_CORRECTED:
-                for form in _deletes(word):
-                    self._near.setdefault(form, word)
-
     def corrected(self, word: str) -> str:
         """Return the rule word that `word` is a typo of, or `word` itself."""
-        if len(word) < _SHORTEST_CORRECTED or len(word) > 24 or word in self._known:
-            return word
-        if word in self._real_words or word.startswith(tuple(self._stems)):
+        if not _SHORTEST_TYPO <= len(word) <= _LONGEST_TYPO or word in self._known:
             return word
         for form in _deletes(word):
-            near = self._near.get(form)
-            if near and near[0] == word[0] and _is_one_edit(word, near):
-                return near
+            for near in self._near.get(form, ()):
+                # A typo seldom hits the first letter, and many other words begin differently.
+                if near[0] == word[0] and _is_one_edit(word, near):
+                    return near
         return word
 
     def same(self, words: Sequence[str], at: int) -> tuple[list[str], int]:
@@ -189,11 +195,11 @@ class Lexicon:
         return [words[at]], 1
 
     def _step(self, token: str) -> Step:
-        words, stems, number, year = set[str](), list[str](), False, False
+        words, stems, numbers = set[str](), list[str](), set[str]()
         for choice in token.split("|"):
             for word in self._lists[choice[1:]] if choice.startswith("@") else (choice,):
-                if word in ("#", "#year"):
-                    number, year = number or word == "#", year or word == "#year"
+                if word in _NUMBERS:
+                    numbers.add(word)
                 elif word.endswith("*"):
                     stems.append(word[:-1])
                 elif _WORD.fullmatch(word):
@@ -201,8 +207,7 @@ class Lexicon:
                 else:
                     raise ValueError(f"not a word: {word!r} in {token!r}")
         self._known |= words
-        self._stems |= set(stems)
-        return Step(frozenset(words), tuple(stems), number, year)
+        return Step(frozenset(words), tuple(stems), frozenset(numbers))
 
 
 def read_words(text: str, lexicon: Lexicon) -> Words:
@@ -217,11 +222,13 @@ def read_words(text: str, lexicon: Lexicon) -> Words:
             memo[token] = lexicon.corrected(token)
     tokens = [memo[token] for token in tokens]
     words = Words()
-    sentence = part = clause = at = 0
+    sentence = line = part = clause = at = 0
     while at < len(tokens):
         token = tokens[at]
         if not token[0].isalnum():
-            if token in _SENTENCE_ENDS:
+            # A line may be wrapped in the middle of a phrase; a blank line ends one.
+            line += token[0] == "\n"
+            if token in _SENTENCE_ENDS or len(token) > 1:
                 sentence += 1
             elif words.texts:
                 words.comma_after[-1] = True
@@ -235,6 +242,7 @@ def read_words(text: str, lexicon: Lexicon) -> Words:
             words.positions.setdefault(word, []).append(len(words.texts))
             words.texts.append(word)
             words.sentences.append(sentence)
+            words.lines.append(line)
             words.parts.append(part)
             words.clauses.append(clause)
             words.comma_after.append(False)

@@ -22,7 +22,7 @@ _SEVERITY = (TriageLevel.CRISIS, TriageLevel.EMERGENCY, TriageLevel.URGENT)
 _HYPOTHETICAL_REACH = 8
 _NEGATION_REACH = 4
 _NEGATION_LIST_REACH = 10
-_PRESENT_REACH = 4
+_PRESENT_REACH = 2
 _ABOUT_REACH = 3
 
 
@@ -84,12 +84,11 @@ def load_rules() -> Rules:
         ValueError: A rule is not well formed.
     """
     raw = tomllib.loads(files("medqa_tui.safety").joinpath("rules.toml").read_text("utf-8"))
-    lexicon = Lexicon(raw["words"], raw["phrases"], raw["same"], raw["real_words"]["words"])
+    lexicon = Lexicon(raw["words"], raw["phrases"], raw["same"], raw["typos"])
     rules = tuple(_rule(entry, raw["advice"], lexicon) for entry in raw["rule"])
     frames = {
         name: tuple(lexicon.phrase(text) for text in texts) for name, texts in raw["frames"].items()
     }
-    lexicon.freeze()
     return Rules(rules, lexicon, frames)
 
 
@@ -170,24 +169,24 @@ class _Context:
         self._prior_ends = self._last_ends("prior")
         # Three levels: a sentence, a part between commas, a clause (also cut at and/but).
         self._personal_clause = self._per(words.clauses, self._personal)
-        self._first_clause = self._per(words.clauses, self._first_person)
         self._now_part = self._per(words.parts, self._now)
         self._past_part = self._per(words.parts, self._marks("past"))
         self._past_sentence = self._per(words.sentences, self._marks("past"))
         self._past_verb_part = self._per(words.parts, self._past_verbs)
-        self._fiction_sentence = self._per(words.sentences, self._marks("fiction"))
+        self._fiction_ends = self._last_ends("fiction")
         self._about_clause = self._about()
 
     def is_live(self, spans: Spans, ignore: frozenset[str]) -> bool:
         """Return whether one of the spans is a sign reported of now."""
-        return any(self._is_reported(start, end, ignore) for end, start in spans.items())
+        return any(self._is_reported(matched, ignore) for matched in spans.values())
 
-    def _is_reported(self, start: int, end: int, ignore: frozenset[str]) -> bool:
-        if "negation" not in ignore and self._is_negated(start):
+    def _is_reported(self, matched: tuple[int, ...], ignore: frozenset[str]) -> bool:
+        start, end = matched[0], matched[-1]
+        if "negation" not in ignore and self._is_negated(matched):
             return False
         if "past" not in ignore and self._is_past(start, end):
             return False
-        if "hypothetical" not in ignore and self._is_hypothetical(start, end):
+        if "hypothetical" not in ignore and self._is_hypothetical(matched):
             return False
         return "about" in ignore or not self._is_about(start, end)
 
@@ -195,16 +194,16 @@ class _Context:
         """Return, for each word, whether a phrase of `frame` covers it."""
         marks = [False] * len(self._words.texts)
         for phrase in self._frames[frame]:
-            for end, start in phrase.spans(self._words).items():
-                marks[start : end + 1] = [True] * (end + 1 - start)
+            for end, matched in phrase.spans(self._words).items():
+                marks[matched[0] : end + 1] = [True] * (end + 1 - matched[0])
         return marks
 
     def _last_ends(self, frame: str) -> list[int]:
         """Return, for each word, the last word of the nearest phrase of `frame` begun before it."""
         begun: dict[int, int] = {}
         for phrase in self._frames[frame]:
-            for end, start in phrase.spans(self._words).items():
-                begun[start] = max(begun.get(start, -1), end)
+            for end, matched in phrase.spans(self._words).items():
+                begun[matched[0]] = max(begun.get(matched[0], -1), end)
         last, ends = -1, []
         for position in range(len(self._words.texts)):
             ends.append(last)
@@ -218,30 +217,35 @@ class _Context:
     def _about(self) -> set[int]:
         """Return the clauses that ask about a thing: those opened by an asking word or phrase.
 
-        What follows in the same sentence is part of the question, until somebody is named.
+        What follows in the same sentence and line is part of the question, until somebody is named.
         """
         starts = self._marks("about_starts")
         telegraphic = self._marks("telegraphic")
         anywhere = self._per(self._words.clauses, self._marks("about"))
         about: set[int] = set()
-        carried = -1
+        carried = (-1, -1)
         for position, clause in enumerate(self._words.clauses):
-            sentence = self._words.sentences[position]
+            here = (self._words.sentences[position], self._words.lines[position])
             if position and self._words.clauses[position - 1] == clause:
                 continue
             opens = starts[position] and not telegraphic[position]
-            if opens or clause in anywhere or carried == sentence:
+            if opens or clause in anywhere or carried == here:
                 if clause in self._personal_clause:
-                    carried = -1
+                    carried = (-1, -1)
                 else:
                     about.add(clause)
-                    carried = sentence
+                    carried = here
         return about
 
     def _is_about(self, start: int, end: int) -> bool:
         words = self._words
         clause = words.clauses[start]
-        if words.sentences[start] in self._fiction_sentence and clause not in self._first_clause:
+        told = self._fiction_ends[start]
+        if (
+            told >= 0
+            and words.sentences[told] == words.sentences[start]
+            and not any(self._first_person[i] for i in range(told + 1, end + 1))
+        ):
             return True
         if clause in self._about_clause:
             return True
@@ -250,8 +254,11 @@ class _Context:
         after = range(end + 1, min(end + 1 + _ABOUT_REACH, len(words.texts)))
         return any(self._after[i] and words.clauses[i] == words.clauses[end] for i in after)
 
-    def _is_negated(self, start: int) -> bool:
-        words = self._words
+    def _is_negated(self, matched: tuple[int, ...]) -> bool:
+        between = set(range(matched[0], matched[-1])).difference(matched)
+        if any(self._negators[i] and not self._not_negation[i] for i in between):
+            return True
+        words, start = self._words, matched[0]
         crossed_or = False
         for distance, position in enumerate(self._back(start), 1):
             if words.parts[position] != words.parts[start] and not crossed_or:
@@ -284,14 +291,14 @@ class _Context:
             return False
         return part in self._past_part or part in self._past_verb_part
 
-    def _is_hypothetical(self, start: int, end: int) -> bool:
-        words = self._words
+    def _is_hypothetical(self, matched: tuple[int, ...]) -> bool:
+        words, start, end = self._words, matched[0], matched[-1]
+        sentence = words.sentences[start]
         said = self._hypothetical_ends[end]
-        if (
-            said >= 0
-            and words.sentences[said] == words.sentences[start]
-            and (start - said <= _HYPOTHETICAL_REACH)
-        ):
+        if said >= 0 and words.sentences[said] == sentence and start - said <= _HYPOTHETICAL_REACH:
             return True
-        prior = self._prior_ends[start]
-        return prior >= start - 1 >= 0 and words.sentences[prior] == words.sentences[start]
+        # "Afraid of a heart attack": the words right before a word of the sign take it back.
+        return any(
+            0 <= i - 1 <= self._prior_ends[i] and words.sentences[self._prior_ends[i]] == sentence
+            for i in matched
+        )
