@@ -1,0 +1,58 @@
+"""Sentences that say nothing: talk about the task, the question again, scraps."""
+
+from __future__ import annotations
+
+import re
+
+from medqa_tui.grounding.words import content_stems, stem
+
+_MIN_WORDS = 3
+_MIN_CONTENT = 2
+
+# Talk about the exercise instead of its subject, as small models write it.
+_META = re.compile(
+    r"""
+    \b(?:
+      (?:the|this|your|above|following)\s+(?:\w+\s+)?questions?\b
+    | (?:the|this|my|your|an?|correct)\s+answers?\s+(?:to|is|lies|for|in|can)\b
+    | (?:the|this|numbered|provided|given|above)\s+(?:numbered\s+)?(?:evidence|passages?|texts?)\b
+    | evidence\s+(?:is|was|provided|given|number)
+    | (?:input|above|given|provided)\s+(?:text|box|context|information|sentences?)
+    | box\s+provided | (?:two|three|four)\s+(?:to\s+\w+\s+)?(?:short\s+)?sentences
+    | as\s+an?\s+(?:ai|assistant|language\s+model) | i\s+(?:can(?:not|'t)?|am|will|hope|have)\b
+    | let\s+me\s+know | helpful\s+(?:\w+\s+)?assistant | answers?\s+health\s+questions
+    | here\s+(?:is|are)\s+(?:the|a|some|two|three|four)\b | the\s+final\s+answer
+    )
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+# Words that add nothing to an echo of the question.
+_FILLERS = frozenset(
+    stem(word)
+    for word in re.findall(
+        r"\w+",
+        "important common different various several include includes including following follow "
+        "list lists called known condition conditions disease diseases person people patient "
+        "patients symptom symptoms cause causes treatment treatments health medical describe "
+        "explain information type types number thing things way ways make used use find found help",
+    )
+)
+
+
+def says_nothing(sentence: str, question: str, *, copied: bool = False) -> bool:
+    """Tell whether `sentence` is no statement: meta talk, an echo of `question`, a scrap.
+
+    Args:
+        sentence: Without citation marks.
+        copied: It stands in the evidence word for word, so a turn of phrase is no meta talk.
+    """
+    text = sentence.strip()
+    words = re.findall(r"[^\W_]+", text)
+    if len(words) < _MIN_WORDS or text.endswith(("?", ":")):
+        return True
+    if not copied and _META.search(text):
+        return True
+    stems = content_stems(text)
+    if len(stems) < _MIN_CONTENT:
+        return True
+    return not (stems - content_stems(question) - _FILLERS) and not re.search(r"\d", text)
