@@ -74,6 +74,8 @@ class LocalBackend:
         if self._parts is None:
             active = require_active(self.paths, self.settings)
             go_offline()
+            # Its import warns that an optional kernel, fetched from a hub, is missing.
+            logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
             self._parts = Parts(self.paths, self.settings, active)
         return self._parts
 
