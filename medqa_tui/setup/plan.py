@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +11,13 @@ from medqa_tui.errors import MedQAError
 from medqa_tui.models.active import Active, load_active
 from medqa_tui.models.catalog import Component, Conversion, Profile
 from medqa_tui.models.records import installed_record
-from medqa_tui.paths import Paths
+from medqa_tui.models.wheels import PIP_FOLDER
+from medqa_tui.paths import Paths, ensure
 from medqa_tui.setup.events import Phase
 
 _MARGIN = 50_000_000
 _INDEX_SIZE = 10_000_000
+_PARTIAL = ".partial-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,16 @@ class Workplace:
     def members(self, component: Component) -> Path:
         """Return where its files lie, once verified, until they are converted."""
         return self.unpacked / component.name
+
+    def new_folder(self) -> Path:
+        """Return a new folder for files to be unpacked into, to be renamed when they are whole."""
+        return Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=ensure(self.unpacked)))
+
+    def remove_leftovers(self) -> None:
+        """Delete what killed runs left half done; only for who holds the setup lock."""
+        left = [*self.unpacked.glob(f"{_PARTIAL}*"), *self.wheels.glob(f"{PIP_FOLDER}*")]
+        for folder in left:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def store_file(paths: Paths) -> Path:

