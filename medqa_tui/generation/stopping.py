@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 # So many tokens in a row, written once more, are a sentence said twice.
 _LONG_REPEAT = 16
-# A short unit written again and again: its length in tokens, and how often makes a loop.
+# A short unit written again and again: its longest length in tokens, and what makes a loop.
 _MAX_UNIT = 12
-_SINGLE_TOKEN_TIMES = 8
 _UNIT_TIMES = 3
+_UNIT_TOKENS = 8
 
 
 def repeats(tokens: Sequence[int]) -> bool:
@@ -32,7 +32,7 @@ def first_loop(tokens: Sequence[int], start: int) -> int | None:
 
 
 def _unit_repeat(tokens: Sequence[int], size: int) -> bool:
-    times = _SINGLE_TOKEN_TIMES if size == 1 else _UNIT_TIMES
+    times = max(_UNIT_TIMES, -(-_UNIT_TOKENS // size))
     if len(tokens) < size * times:
         return False
     unit = list(tokens[-size:])

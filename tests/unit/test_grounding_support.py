@@ -12,15 +12,16 @@ QUESTION = "How is asthma treated?"
 PASSAGES = (
     (
         "Asthma",
-        "Asthma is treated with two kinds of medicine, long-term control medicines and quick-relief "
-        "medicines. Inhaled corticosteroids are taken every day to reduce swelling in the airways. "
+        "Asthma is treated with two kinds of medicine, long-term control medicines and "
+        "quick-relief medicines. Inhaled corticosteroids are taken every day to reduce swelling "
+        "in the airways. "
         "Quick-relief medicines do not replace daily control medicines. Use the inhaler 20 minutes "
         "before exercise.",
     ),
     (
         "Reye syndrome",
-        "Do not give aspirin to a child who has the flu. Aspirin increases the risk of Reye syndrome "
-        "in children. Drink plenty of fluids, at least 1.5 liters a day.",
+        "Do not give aspirin to a child who has the flu. Aspirin increases the risk of Reye "
+        "syndrome in children. Drink plenty of fluids, at least 1.5 liters a day.",
     ),
 )
 EVIDENCE = tuple(
@@ -136,12 +137,14 @@ def test_no_evidence_supports_nothing():
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("therapy", "therapies"), ("treated", "treats"), ("coughing", "coughs"), ("dried", "dries")]
-    + [
+    [
+        ("therapy", "therapies"),
+        ("treated", "treats"),
+        ("coughing", "coughs"),
+        ("dried", "dries"),
         ("swelling", "swell"),
         ("reduce", "reducing"),
-        ("virus", "virus"),
-        ("diagnosis", "diagnosis"),
+        ("diagnoses", "diagnosed"),
     ],
 )
 def test_forms_of_a_word_share_a_stem(one, other):
