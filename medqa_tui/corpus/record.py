@@ -31,16 +31,14 @@ class PassageRecord:
     def dense_texts(self) -> tuple[str, ...]:
         """The texts that are embedded, each its own vector; the nearest one stands for the passage.
 
-        MaxP over several short views (Dai and Callan, SIGIR 2019) lets a question meet a question,
-        while the joint view still answers to words of the text.
+        The best of several views stands for the whole (MaxP: Dai and Callan, SIGIR 2019). The
+        first is the question with its answer; each other phrasing is one more. A view of the
+        question alone added nothing.
         """
         passage = self.passage
         heading = passage.question or passage.title
-        views = [f"{heading}\n{passage.text}" if heading else passage.text]
-        if passage.question:
-            views.append(passage.question)
-        views.extend(self.phrasings)
-        return tuple(dict.fromkeys(views))
+        joint = f"{heading}\n{passage.text}" if heading else passage.text
+        return tuple(dict.fromkeys((joint, *self.phrasings)))
 
     @property
     def content_hash(self) -> str:

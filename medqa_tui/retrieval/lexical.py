@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,6 +125,22 @@ class LexicalIndex:
         if not known:
             return np.zeros(self._count, dtype=np.float32)
         return np.asarray(self._model.get_scores(known), dtype=np.float32)
+
+    def coverage(self, query: str, positions: Sequence[int]) -> float:
+        """Return the share of the query's topic words, in [0, 1], that one passage holds.
+
+        Anything that was indexed counts, other phrasings too; the best of `positions` decides.
+        """
+        import numpy as np
+
+        wanted = _stemmer().stemWords(terms.topic_words(query))
+        if not wanted or not positions:
+            return 0.0
+        counts = np.zeros(len(positions), dtype=np.int32)
+        for token in wanted:
+            if token in self._model.vocab_dict:
+                counts += np.asarray(self._model.get_scores([token]))[list(positions)] > 0
+        return float(counts.max()) / len(wanted)
 
 
 def best(

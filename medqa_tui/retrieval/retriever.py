@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 
 Mode = Literal["hybrid", "bm25", "dense"]
 
-BM25_WEIGHT = 1.0
 DENSE_WEIGHT = 1.0
+BM25_WEIGHT = 0.25
+"""On 93 lay questions over 199 starter cards, recall@1 / recall@5 of the fused list was .763 / .978
+with a weight of 0.5, .817 / .978 with 0.25 and .828 / .989 with 0.1; BM25 alone .710 / .860. The
+smallest weight is not taken, since words are what finds a rare name the embedder never saw."""
 POOL = 50
 
 
@@ -224,7 +227,8 @@ class Retriever:
             notices.append(
                 ("stale_index", f"{gone} found passages are no longer in the corpus. {REBUILD}")
             )
-        return SearchResult(evidence, is_relevant(query, evidence), tuple(notices))
+        coverage = self._words.coverage(query, candidates.order[:k])
+        return SearchResult(evidence, is_relevant(query, evidence, coverage), tuple(notices))
 
     def _allowed(self, corpora: Sequence[str]) -> NDArray[np.bool_] | None:
         import numpy as np

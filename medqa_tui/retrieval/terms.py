@@ -42,8 +42,17 @@ ASPECTS = frozenset(_ASPECTS.split())
 
 def words(text: str) -> list[str]:
     """Return the words of `text`, lower-cased, with possessive endings cut off."""
-    found = (match.group().lower().replace("\u2019", "'") for match in _WORD.finditer(text))
-    return [word.removesuffix("'s") for word in found]
+    return [normal(word) for word in surfaces(text)]
+
+
+def surfaces(text: str) -> list[str]:
+    """Return the words of `text` as they are written; one for each of `words`."""
+    return [match.group() for match in _WORD.finditer(text)]
+
+
+def normal(word: str) -> str:
+    """Return one word as `words` gives it."""
+    return word.lower().replace("\u2019", "'").removesuffix("'s")
 
 
 def is_stopword(word: str) -> bool:
