@@ -1,0 +1,101 @@
+"""What workers and widgets tell the app; workers post these and never touch a widget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from textual.message import Message
+
+from medqa_tui.domain import Evidence, Failure
+from medqa_tui.events import Event, Notice, StatusChanged
+
+if TYPE_CHECKING:
+    from medqa_tui.config import Settings
+    from medqa_tui.setup.events import SetupEvent
+    from medqa_tui.setup.plan import SetupPlan
+
+
+@dataclass
+class SettingsLoaded(Message):
+    """The configuration is read."""
+
+    settings: Settings
+
+
+@dataclass
+class SetupNeeded(Message):
+    """Nothing that could answer is installed."""
+
+
+@dataclass
+class EngineProgress(Message):
+    """The engine says what it is doing while it warms up."""
+
+    event: StatusChanged | Notice
+
+
+@dataclass
+class EngineReady(Message):
+    """The engine can retrieve; `message` says what it does now, `device` where the model runs."""
+
+    message: str = "Ready"
+    device: str = ""
+
+
+@dataclass
+class StartupFailed(Message):
+    """The configuration or the engine could not be used."""
+
+    failure: Failure
+
+
+@dataclass
+class AnswerEvent(Message):
+    """One event of a running answer."""
+
+    event: Event
+
+
+@dataclass
+class QuestionSubmitted(Message):
+    """The user sent a question."""
+
+    text: str
+
+
+@dataclass
+class CitationSelected(Message):
+    """The user chose citation `n` of the answer with that turn id."""
+
+    turn: str
+    n: int
+
+
+@dataclass
+class PassageOpened(Message):
+    """The user wants the whole passage."""
+
+    evidence: Evidence
+
+
+@dataclass
+class SetupPlanned(Message):
+    """What setup would do."""
+
+    plan: SetupPlan
+
+
+@dataclass
+class SetupProgress(Message):
+    """Setup reports on one of its phases."""
+
+    event: SetupEvent
+
+
+@dataclass
+class SetupEnded(Message):
+    """Setup is over: done, cancelled, or failed for the reason given."""
+
+    failure: Failure | None = None
+    cancelled: bool = False

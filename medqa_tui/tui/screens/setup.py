@@ -1,0 +1,199 @@
+"""First-run setup: what will be fetched and under which licence, then progress, phase by phase."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, cast
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Button, Footer, Static
+
+from medqa_tui.domain import Failure
+from medqa_tui.errors import ExitCode, MedQAError
+from medqa_tui.tui.messages import SetupEnded, SetupPlanned, SetupProgress
+from medqa_tui.tui.widgets.disclaimer import DisclaimerBanner
+from medqa_tui.tui.widgets.phases import PhaseList
+from medqa_tui.tui.wording import one_line, size
+
+if TYPE_CHECKING:
+    from medqa_tui.config import Settings
+    from medqa_tui.setup.events import SetupEvent
+    from medqa_tui.setup.plan import SetupPlan
+    from medqa_tui.tui.app import MedQAApp
+
+_PRIVATE = (
+    "This happens once. Afterwards nothing you ask leaves this machine.\n"
+    "Questions and answers are kept here, for you only; turn that off with:\n"
+    "medqa-tui config set history.enabled false"
+)
+_BROKEN = Failure(
+    "Setup broke off.", "An error inside the program.", "Try again, or run: medqa-tui doctor"
+)
+
+
+class SetupScreen(Screen[bool]):
+    """Dismissed with True when the profile is installed."""
+
+    BINDINGS = [Binding("escape", "cancel", "Cancel setup")]  # noqa: RUF012
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._settings = settings
+        self._cancel = threading.Event()
+        self._phases: tuple[str, ...] = ()
+        self.running = False
+
+    def compose(self) -> ComposeResult:
+        yield DisclaimerBanner()
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = "First start: set up"
+            with VerticalScroll(id="setup-body", can_focus=False):
+                yield Static("Looking at what is needed …", markup=False, id="setup-plan")
+                yield PhaseList(id="setup-phases")
+                yield Static("", markup=False, id="setup-words")
+            with Horizontal(classes="buttons"):
+                yield Button("Start", id="start", variant="primary", disabled=True)
+                yield Button("Cancel", id="cancel")
+                yield Button("Quit", id="quit")
+        yield Footer(show_command_palette=False)
+
+    @property
+    def medqa(self) -> MedQAApp:
+        """The app, with its type."""
+        return cast("MedQAApp", self.app)
+
+    def on_mount(self) -> None:
+        self._show_running(False)
+        self._find_plan()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Esc does something only while setup runs."""
+        return self.running if action == "cancel" else True
+
+    # -- work, in threads: they post messages and touch no widget --
+
+    @work(thread=True, group="setup", exit_on_error=False)
+    def _find_plan(self) -> None:
+        try:
+            self.post_message(SetupPlanned(self.medqa.services.plan(self._settings)))
+        except MedQAError as error:
+            self.post_message(SetupEnded(_failure(error)))
+        except Exception:
+            self.post_message(SetupEnded(_BROKEN))
+
+    @work(thread=True, group="setup", exit_on_error=False)
+    def _install(self, cancel: threading.Event) -> None:
+        try:
+            self.medqa.services.run_setup(self._settings, self._report, cancel)
+        except MedQAError as error:
+            stopped = cancel.is_set() or error.exit_code == ExitCode.INTERRUPTED
+            self.post_message(SetupEnded(None if stopped else _failure(error), stopped))
+        except Exception:
+            self.post_message(SetupEnded(_BROKEN))
+        else:
+            self.post_message(SetupEnded())
+
+    def _report(self, event: SetupEvent) -> None:
+        self.post_message(SetupProgress(event))
+
+    # -- what they say --
+
+    async def on_setup_planned(self, message: SetupPlanned) -> None:
+        plan = message.plan
+        self._phases = tuple(str(phase) for phase in plan.phases)
+        self.query_one("#setup-plan", Static).update(_plan_text(plan))
+        self.query_one("#setup-words", Static).update(_PRIVATE)
+        await self.query_one(PhaseList).begin(self._phases)
+        self.query_one("#start", Button).disabled = False
+        self.query_one("#start", Button).focus()
+
+    async def on_setup_progress(self, message: SetupProgress) -> None:
+        await self.query_one(PhaseList).show(message.event)
+
+    def on_setup_ended(self, message: SetupEnded) -> None:
+        self._show_running(False)
+        failure = message.failure
+        if failure is None and not message.cancelled:
+            self.dismiss(True)
+            return
+        lines = ["■ Setup was stopped. What is done stays done; start again to go on."]
+        if failure:
+            lines = [f"✗ {failure.title}", failure.detail]
+            lines += [f"→ {failure.hint}"] if failure.hint else []
+        words = self.query_one("#setup-words", Static)
+        words.update("\n".join(one_line(line) for line in lines if line))
+        words.set_class(failure is not None, "-failed")
+        start = self.query_one("#start", Button)
+        start.label = Content("Try again" if failure else "Go on")
+        start.disabled = False
+        start.focus()
+        self.query_one("#setup-body").scroll_end(animate=False)
+
+    # -- what the user does --
+
+    async def on_button_pressed(self, event: Button.Pressed) -> None:
+        event.stop()
+        match event.button.id:
+            case "start":
+                await self._start()
+            case "cancel":
+                self.action_cancel()
+            case "quit":
+                await self.app.run_action("quit")
+
+    async def _start(self) -> None:
+        self._cancel = threading.Event()
+        await self.query_one(PhaseList).begin(self._phases)
+        words = self.query_one("#setup-words", Static)
+        words.remove_class("-failed")
+        words.update("")
+        self._show_running(True)
+        self._install(self._cancel)
+
+    def action_cancel(self) -> None:
+        self._cancel.set()
+        self.query_one("#setup-words", Static).update("Stopping …")
+
+    def on_unmount(self) -> None:
+        # However the app ends, the thread must not outlive it.
+        self._cancel.set()
+
+    def stop(self) -> None:
+        """Let a running setup end; what it has done stays done."""
+        self._cancel.set()
+
+    def _show_running(self, running: bool) -> None:
+        self.running = running
+        self.set_class(running, "-running")
+        self.refresh_bindings()
+        if running:
+            self.query_one("#cancel", Button).focus()
+
+
+def _failure(error: MedQAError) -> Failure:
+    return Failure(error.title, error.detail, error.hint, error.exit_code)
+
+
+def _plan_text(plan: SetupPlan) -> Content:
+    profile = plan.profile
+    rows = [
+        Content.assemble((f"{one_line(profile.name)}: {one_line(profile.title)}", "bold")),
+        Content(one_line(profile.use)),
+        Content(""),
+    ]
+    width = max((len(item.title) for item in plan.install), default=0)
+    for item in plan.install:
+        fetched = size(item.source.size) if item in plan.fetch else "already here"
+        rows.append(
+            Content(f"  {one_line(item.title):<{width}}  {fetched:>12}  {one_line(item.licence)}")
+        )
+    if plan.fetch:
+        rows.append(Content(f"  {'To download':<{width}}  {size(plan.download_bytes):>12}"))
+    if plan.data_bytes:
+        rows.append(Content(f"  {'Room on disk':<{width}}  {size(plan.data_bytes):>12}"))
+    return Content("\n").join(rows)

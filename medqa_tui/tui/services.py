@@ -1,0 +1,154 @@
+"""What the app needs from the core, in one value that tests can replace piece by piece."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from medqa_tui.backend import Backend
+from medqa_tui.domain import Question
+from medqa_tui.events import Event
+
+if TYPE_CHECKING:
+    from medqa_tui.assistant import Recorder
+    from medqa_tui.config import Settings
+    from medqa_tui.engine.status import EngineStatus
+    from medqa_tui.setup.events import SetupEvent
+    from medqa_tui.setup.plan import SetupPlan
+
+
+class AnswerStream(Protocol):
+    """`assistant.answer`, or something with its shape."""
+
+    def __call__(
+        self,
+        question: Question,
+        backend: Backend,
+        *,
+        settings: Settings,
+        recorder: Recorder | None = None,
+        cancel: asyncio.Event | None = None,
+    ) -> AsyncIterator[Event]: ...
+
+
+@dataclass(frozen=True)
+class Services:
+    """The core as the app sees it. Each function may import what it needs when it is called.
+
+    Attributes:
+        load_settings: Blocking; reads the configuration.
+        is_ready: Blocking; whether the profile is installed.
+        open_backend: Blocking; gives the backend, without starting anything.
+        open_recorder: Gives the recorder of a new session, or None if history is off.
+        plan: Blocking; what setup would install.
+        run_setup: Blocking; installs, reporting each phase, until `cancel` is set.
+        engine_status: Blocking; what the running engine says of itself, None where there is none.
+        clock: Seconds, for the elapsed time on screen.
+    """
+
+    load_settings: Callable[[], Settings]
+    is_ready: Callable[[Settings], bool]
+    open_backend: Callable[[Settings], Backend]
+    answer: AnswerStream
+    open_recorder: Callable[[Settings], Recorder | None]
+    plan: Callable[[Settings], SetupPlan]
+    run_setup: Callable[[Settings, Callable[[SetupEvent], None], threading.Event], None]
+    engine_status: Callable[[], EngineStatus | None]
+    clock: Callable[[], float] = time.monotonic
+
+
+def core_services(profile: str | None = None, in_process: bool = False) -> Services:
+    """Return the real thing. Nothing is imported before it is called.
+
+    Args:
+        profile: Overrides the profile of the configuration.
+        in_process: Load the models in this process instead of the shared engine.
+    """
+
+    def load_settings() -> Settings:
+        from medqa_tui.config import load_settings as load
+
+        return load({"profile": profile} if profile else None)
+
+    def open_backend(settings: Settings) -> Backend:
+        from medqa_tui.engine.client import open_backend as open_
+        from medqa_tui.paths import get_paths
+
+        alone = in_process or not settings.engine.enabled
+        return open_(get_paths(), settings, in_process=alone)
+
+    return Services(
+        load_settings=load_settings,
+        is_ready=_is_ready,
+        open_backend=open_backend,
+        answer=_answer,
+        open_recorder=_open_recorder,
+        plan=_plan,
+        run_setup=_run_setup,
+        engine_status=_engine_status,
+    )
+
+
+def _is_ready(settings: Settings) -> bool:
+    from medqa_tui.paths import get_paths
+    from medqa_tui.setup.runner import is_ready
+
+    return is_ready(get_paths(), settings)
+
+
+async def _answer(
+    question: Question,
+    backend: Backend,
+    *,
+    settings: Settings,
+    recorder: Recorder | None = None,
+    cancel: asyncio.Event | None = None,
+) -> AsyncIterator[Event]:
+    from medqa_tui.assistant import answer
+
+    async for event in answer(
+        question, backend, settings=settings, recorder=recorder, cancel=cancel
+    ):
+        yield event
+
+
+def _open_recorder(settings: Settings) -> Recorder | None:
+    if not settings.history.enabled:
+        return None
+    from medqa_tui.history.store import HistoryStore
+    from medqa_tui.paths import get_paths
+
+    store = HistoryStore(get_paths().history_db)
+    return store.recorder(store.new_session())
+
+
+def _plan(settings: Settings) -> SetupPlan:
+    from medqa_tui.models.catalog import get_profile
+    from medqa_tui.paths import get_paths
+    from medqa_tui.setup.plan import make_plan
+
+    return make_plan(get_profile(settings.profile), get_paths())
+
+
+def _engine_status() -> EngineStatus | None:
+    from medqa_tui.engine.client import status
+    from medqa_tui.paths import get_paths
+
+    return status(get_paths())
+
+
+def _run_setup(
+    settings: Settings, on_event: Callable[[SetupEvent], None], cancel: threading.Event
+) -> None:
+    from medqa_tui.paths import get_paths
+    from medqa_tui.setup.events import SetupOptions
+    from medqa_tui.setup.runner import run_setup
+
+    options = SetupOptions(
+        profile=settings.profile, offline=settings.offline, yes=True, dry_run=False
+    )
+    run_setup(options, get_paths(), settings, on_event, cancel)
