@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from medqa_tui.paths import Paths
 
 # While torch is being imported, the engine may take a second or two to say what it does.
-_ANSWER_S = 10.0
+_ANSWER_S = 5.0
 _CONNECT_S = 5.0
 
 
