@@ -62,7 +62,7 @@ def command(
         if not found.is_emergency:
             raise
         # The advice stands, whatever else is broken.
-        answer = _bare(text, found, error)
+        answer = _bare(text, found, error, chosen)
     if chosen.json:
         from medqa_tui.contract import answer_record
 
@@ -126,7 +126,7 @@ def _answer(text: str, found: Triage, chosen: Options, wishes: Wishes) -> Answer
         return conversation.ask(text, found)
 
 
-def _bare(text: str, found: Triage, error: Exception) -> Answer:
+def _bare(text: str, found: Triage, error: Exception, chosen: Options) -> Answer:
     """Return an emergency's answer when nothing but the advice could be given."""
     from medqa_tui.cli.crash import describe
     from medqa_tui.domain import Answer, AnswerStatus, Failure
@@ -134,7 +134,8 @@ def _bare(text: str, found: Triage, error: Exception) -> Answer:
 
     said = error if isinstance(error, MedQAError) else describe(error)
     diagnostics.report(said)
-    diagnostics.always(DISCLAIMER)
+    if not chosen.json:
+        diagnostics.always(DISCLAIMER)
     return Answer(
         question=text,
         status=AnswerStatus.EMERGENCY,

@@ -137,7 +137,8 @@ class Conversation:
             diagnostics.report(error)
         elif triage.educate:
             diagnostics.note("Only the advice is given: nothing is set up to answer with yet.")
-        diagnostics.always(DISCLAIMER)
+        if not self._json:
+            diagnostics.always(DISCLAIMER)
         return answer
 
     def _open_backend(self) -> Backend:

@@ -8,7 +8,7 @@ from medqa_tui.domain import Evidence, Passage
 def source_line(evidence: Evidence) -> str:
     """Return one line that names the evidence: its number, title and source."""
     passage = evidence.passage
-    return f"[{evidence.n}] {passage_title(passage)} ({passage.source or passage.corpus})"
+    return f"[{evidence.n}] {passage_title(passage)} - {passage.source or passage.corpus}"
 
 
 def passage_title(passage: Passage) -> str:

@@ -111,7 +111,14 @@ class AnswerPrinter:
             if message not in self._told:
                 self._told.add(message)
                 diagnostics.note(f"Note: {message}")
-        _footer(answer)
+        if answer.status is AnswerStatus.CANCELLED:
+            diagnostics.note("Cancelled.")
+        if answer.failure is not None:
+            failure = answer.failure
+            code = ExitCode(failure.exit_code)
+            diagnostics.report(MedQAError(failure.title, failure.detail, failure.hint, code))
+        if self._data:
+            _footer(answer)
 
     def _status(self, message: str, fraction: float | None = None) -> None:
         # The status line and an unfinished paragraph cannot share a line of the terminal.
@@ -150,7 +157,10 @@ class AnswerPrinter:
 
 
 def _footer(answer: Answer) -> None:
-    """Say on stderr who spoke, how sure the program is, and what the answer is not."""
+    """Say on stderr who spoke, how sure the program is, and what the answer is not.
+
+    For the formats that do not carry it.
+    """
     if answer.query:
         diagnostics.note(f"Searched for: {answer.query}")
     if answer.sentences:
@@ -160,12 +170,6 @@ def _footer(answer: Answer) -> None:
         diagnostics.note(f"Answered by: {_speaker(answer)}")
     if answer.timings.total is not None:
         diagnostics.detail(f"Time: {answer.timings.total / 1000:.1f} s")
-    if answer.status is AnswerStatus.CANCELLED:
-        diagnostics.note("Cancelled.")
-    if answer.failure is not None:
-        failure = answer.failure
-        code = ExitCode(failure.exit_code)
-        diagnostics.report(MedQAError(failure.title, failure.detail, failure.hint, code))
     if answer.disclaimer:
         diagnostics.always(answer.disclaimer)
 

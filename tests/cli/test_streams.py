@@ -152,8 +152,8 @@ def test_an_answer_flows_as_one_paragraph_and_ends_with_its_sources(
     written = capsys.readouterr()
     assert written.out == (
         "One. [1] Two. [3][1]\n\nSources\n"
-        "[1] Asthma (c)\n    https://example.org/1\n"
-        "[3] Asthma (c)\n    https://example.org/3\n"
+        "[1] Asthma - c\n    https://example.org/1\n"
+        "[3] Asthma - c\n    https://example.org/3\n"
     )
     assert written.err.count("1 sentence was left out.") == 1
 

@@ -10,6 +10,8 @@ import pexpect
 import pytest
 from filelock import FileLock
 
+from medqa_tui.history.store import HistoryStore
+
 from .conftest import clean_environment
 
 DIABETES = "What are the symptoms of type 2 diabetes?"
@@ -163,20 +165,36 @@ def test_ctrl_c_while_an_index_build_waits_ends_with_130(small_home: Path) -> No
         assert ended(child) == 130
 
 
-def test_ctrl_c_cancels_a_running_answer(small_home: Path) -> None:
-    # The word index is a named pipe that nobody writes to: the answer waits until it is stopped.
-    child = stalled(small_home)
+def test_ctrl_c_cancels_a_running_answer(small_home: Path, tmp_path: Path) -> None:
+    # The first heavy import never comes to an end, as on a disk that hangs.
+    stalled = tmp_path / "stalled" / "torch"
+    stalled.mkdir(parents=True)
+    (stalled / "__init__.py").write_text("import threading\nthreading.Event().wait()\n")
+    child = spawn(
+        *(small_home, "ask", "--no-engine", "What is anemia?"),
+        PYTHONPATH=str(stalled.parent),
+        MEDQA_RETRIEVAL__MODE="hybrid",
+    )
+    child.expect_exact("Loading the embedder.")
     child.sendintr()
     child.expect_exact("Cancelled.")
     assert ended(child) == 130
+    kept = HistoryStore(small_home / "data" / "history.db").list(5)
+    assert [entry.question for entry in kept] == ["What is anemia?"]
 
 
-def stalled(home: Path) -> pexpect.spawn:
-    import os
-
-    index = next((home / "data" / "corpora").glob("corpora.db"))
-    index.rename(index.with_suffix(".kept"))
-    os.mkfifo(index)
-    child = spawn(home, "ask", "--no-engine", "What is anemia?")
-    child.expect_exact("Opening the search index.")
-    return child
+def test_a_second_ctrl_c_ends_what_does_not_stop(home: Path) -> None:
+    program = (
+        "import threading\n"
+        "from medqa_tui.cli.interrupt import first_calls\n"
+        "with first_calls(lambda: print('asked to stop', flush=True)):\n"
+        "    print('working', flush=True)\n"
+        "    while True:\n"
+        "        threading.Event().wait()\n"
+    )
+    child = pexpect.spawn(sys.executable, ["-c", program], env=clean_environment(home), timeout=60)
+    child.expect_exact("working")
+    child.sendintr()
+    child.expect_exact("asked to stop")
+    child.sendintr()
+    assert ended(child) == 130
