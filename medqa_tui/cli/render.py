@@ -161,6 +161,8 @@ def _footer(answer: Answer) -> None:
 
     For the formats that do not carry it.
     """
+    if terminal.is_terminal(sys.stdout):
+        diagnostics.note("")
     if answer.query:
         diagnostics.note(f"Searched for: {answer.query}")
     if answer.sentences:
