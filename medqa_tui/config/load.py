@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -22,6 +22,7 @@ PREFIX = "MEDQA_"
 # Variables of ours that are no settings: where files lie, and what the tests and measurements use.
 _NOT_SETTINGS = frozenset({"MEDQA_HOME", "MEDQA_BENCH_DATA"})
 _TEST_PREFIX = "MEDQA_TEST_"
+_SHOW = "See them all with: medqa-tui config show"
 
 
 class Origin(StrEnum):
@@ -104,6 +105,29 @@ def value_of(settings: Settings, key: str) -> object:
     return value
 
 
+def parse_value(key: str, text: str) -> object:
+    """Return what `text`, as typed, means for a setting.
+
+    Raises:
+        UsageError: There is no such setting, or it cannot take that value.
+    """
+    require_known(key)
+    return value_of(_validate({key: _Given(text, Origin.FLAG)}), key)
+
+
+def allowed_values(key: str) -> tuple[str, ...]:
+    """Return the words that a setting can be, or nothing where it is not a choice of words."""
+    require_known(key)
+    model: type[BaseModel] = Settings
+    *sections, name = key.split(".")
+    for section in sections:
+        model = model.model_fields[section].annotation  # type: ignore[assignment]
+    annotation = model.model_fields[name].annotation
+    if annotation is bool:
+        return ("true", "false")
+    return tuple(str(word) for word in get_args(annotation))
+
+
 def require_known(key: str, where: str = "") -> None:
     """Accept a dotted key that is a setting.
 
@@ -123,7 +147,7 @@ def require_known(key: str, where: str = "") -> None:
             f"Name one: {members}.",
         )
     near = nearest_key(key)
-    hint = f"Did you mean {near}?" if near else "See them all with: medqa-tui config show"
+    hint = f"Did you mean {near}?" if near else _SHOW
     raise UsageError("There is no such setting.", f"{prefix}{key}", hint)
 
 
@@ -137,15 +161,6 @@ def nearest_key(key: str) -> str | None:
     tails = {name.split(".")[-1]: name for name in keys}
     near = difflib.get_close_matches(key.lower().split(".")[-1], list(tails), n=1, cutoff=0.7)
     return tails[near[0]] if near else None
-
-
-def validate_document(document: Mapping[str, object], path: Path, text: str = "") -> None:
-    """Accept a config file's content on its own.
-
-    Raises:
-        UsageError: It names an unknown setting or gives a value that is not valid.
-    """
-    _validate(_from_document(document, path, text))
 
 
 def read_config_text(path: Path) -> str:
@@ -206,6 +221,13 @@ def _from_document(document: Mapping[str, object], path: Path, text: str) -> dic
                 "This is a group of settings, not one setting.",
                 f"{_place(path, _line_of(text, name))}: {name}",
                 f"Write it as a table: [{name}]",
+            )
+        elif isinstance(value, Mapping) and name not in known_keys():
+            near = difflib.get_close_matches(name, sections, n=1)
+            raise UsageError(
+                "There is no such group of settings.",
+                f"{_place(path, _line_of(text, name))}: {name}",
+                f"Did you mean [{near[0]}]?" if near else _SHOW,
             )
         else:
             entries = {name: value}
@@ -292,9 +314,9 @@ def _line_of(text: str, key: str) -> int | None:
     current = ""
     assignment = re.compile(rf"\s*[\"']?{re.escape(name)}[\"']?\s*=")
     dotted = re.compile(rf"\s*{re.escape(key)}\s*=")
-    table = re.compile(rf"\s*\[?\s*{re.escape(key)}\s*[\].]")
+    table = re.compile(rf"\s*\[{{1,2}}\s*{re.escape(key)}\s*[\].]")
     for number, line in enumerate(text.splitlines(), 1):
-        header = re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line)
+        header = re.match(r"\s*\[{1,2}\s*([^\[\]]+?)\s*\]", line)
         if header:
             current = header.group(1)
         if current == wanted and assignment.match(line):

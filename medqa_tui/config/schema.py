@@ -15,69 +15,92 @@ class AnswerSettings(_Section):
     """[answer]"""
 
     generator: Literal["auto", "model", "extractive"] = Field(
-        "auto", description="Who writes: the model, the extractive generator, or whichever works."
+        default="auto",
+        description="Who writes: the model, the extractive generator, or whichever works.",
     )
     max_new_tokens: int = Field(
-        160, ge=16, le=4096, description="The longest an answer may get, in tokens."
+        default=160, ge=16, le=4096, description="The longest an answer may get, in tokens."
     )
     temperature: float = Field(
-        0.0, ge=0.0, le=2.0, description="0 always picks the likeliest token; higher is more varied."
+        default=0.0,
+        ge=0.0,
+        le=2.0,
+        description="0 always picks the likeliest token; higher is more varied.",
     )
-    seed: int = Field(0, ge=0, description="Seed of the sampling, so that answers repeat.")
+    seed: int = Field(default=0, ge=0, description="Seed of the sampling, so that answers repeat.")
     prompt_lookup: int = Field(
-        10, ge=0, le=64, description="Tokens copied ahead from the evidence a step; 0 turns it off."
+        default=10,
+        ge=0,
+        le=64,
+        description="Tokens copied ahead from the evidence a step; 0 turns it off.",
     )
 
 
 class RetrievalSettings(_Section):
     """[retrieval]"""
 
-    k: int = Field(5, ge=1, le=50, description="How many passages an answer may use.")
+    k: int = Field(default=5, ge=1, le=50, description="How many passages an answer may use.")
     mode: Literal["hybrid", "bm25", "dense"] = Field(
-        "hybrid", description="Which search arms take part."
+        default="hybrid", description="Which search arms take part."
     )
-    pool: int = Field(50, ge=1, le=1000, description="How many passages each arm brings to fusion.")
-    rerank: bool = Field(True, description="Re-rank with a cross-encoder where one is installed.")
+    pool: int = Field(
+        default=50, ge=1, le=1000, description="How many passages each arm brings to fusion."
+    )
+    rerank: bool = Field(
+        default=True, description="Re-rank with a cross-encoder where one is installed."
+    )
     rerank_depth: int = Field(
-        0, ge=0, le=1000, description="How many passages are re-ranked; 0 chooses by device."
+        default=0,
+        ge=0,
+        le=1000,
+        description="How many passages are re-ranked; 0 chooses by device.",
     )
 
 
 class EngineSettings(_Section):
     """[engine]"""
 
-    enabled: bool = Field(True, description="Keep the models in a background process between asks.")
-    keep_alive: str = Field(
-        "5m", description='How long the engine waits without work: "30s", "5m", "0" or "forever".'
+    enabled: bool = Field(
+        default=True, description="Keep the models in a background process between asks."
     )
-    queue: int = Field(8, ge=1, le=256, description="How many answers may wait for the engine.")
-    device: Literal["auto", "cuda", "cpu"] = Field("auto", description="Where the model runs.")
-    threads: int = Field(0, ge=0, le=1024, description="CPU threads; 0 uses every core.")
+    keep_alive: str = Field(
+        default="5m",
+        description='How long the engine waits without work: "30s", "5m", "0" or "forever".',
+    )
+    queue: int = Field(
+        default=8, ge=1, le=256, description="How many answers may wait for the engine."
+    )
+    device: Literal["auto", "cuda", "cpu"] = Field(
+        default="auto", description="Where the model runs."
+    )
+    threads: int = Field(default=0, ge=0, le=1024, description="CPU threads; 0 uses every core.")
 
 
 class HistorySettings(_Section):
     """[history]"""
 
-    enabled: bool = Field(True, description="Keep questions and answers on this machine.")
+    enabled: bool = Field(default=True, description="Keep questions and answers on this machine.")
 
 
 class SetupSettings(_Section):
     """[setup]"""
 
-    auto: bool = Field(True, description="Let `ask` and the app install what is missing.")
+    auto: bool = Field(default=True, description="Let `ask` and the app install what is missing.")
 
 
 class UiSettings(_Section):
     """[ui]"""
 
-    theme: str = Field("medqa-dark", description="Theme of the full-screen app.")
+    theme: str = Field(default="medqa-dark", description="Theme of the full-screen app.")
 
 
 class Settings(_Section):
     """All settings. Precedence: flag, then MEDQA_* environment, then config file, then default."""
 
-    profile: str = Field("starter", description="Which models answer.")
-    offline: bool = Field(False, description="Never open a network connection, not even for setup.")
+    profile: str = Field(default="starter", description="Which models answer.")
+    offline: bool = Field(
+        default=False, description="Never open a network connection, not even for setup."
+    )
     answer: AnswerSettings = AnswerSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     engine: EngineSettings = EngineSettings()

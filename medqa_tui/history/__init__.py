@@ -1,1 +1,1 @@
-"""Questions and answers kept on this machine for their owner."""
+"""Questions and answers of this machine's user, in SQLite, for nobody else."""

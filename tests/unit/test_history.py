@@ -1,0 +1,356 @@
+"""The history: kept before an answer is made, through a kill, a damaged file, and many writers."""
+
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from medqa_tui.domain import (
+    Answer,
+    AnswerStatus,
+    Confidence,
+    ConfidenceLabel,
+    Evidence,
+    Failure,
+    GeneratorKind,
+    ModelInfo,
+    Passage,
+    Question,
+    Scores,
+    Sentence,
+    Support,
+    Timings,
+    TokenCounts,
+    Triage,
+    TriageLevel,
+    Turn,
+)
+from medqa_tui.errors import MedQAError
+from medqa_tui.history import migrations
+from medqa_tui.history.store import HistoryStore, Progress
+
+PATTERN = "glossopharyngeal-neuralgia-4711"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "history.db"
+
+
+@pytest.fixture
+def store(path: Path) -> HistoryStore:
+    return HistoryStore(path)
+
+
+def _whole(question: str = "What is asthma?") -> Answer:
+    passage = Passage(
+        "starter:asthma#0", "starter", "asthma", "Asthma", "Text.", url="https://e.org"
+    )
+    return Answer(
+        question=question,
+        status=AnswerStatus.ANSWERED,
+        text="It is a disease. [1]",
+        sentences=(Sentence("It is a disease.", (1,), Support.SUPPORTED, 0.9),),
+        evidence=(Evidence(1, passage, Scores(dense=0.5, bm25_rank=1)),),
+        confidence=Confidence(0.8, ConfidenceLabel.HIGH),
+        triage=Triage(TriageLevel.URGENT, ("chest-pain",), "Go."),
+        model=ModelInfo("starter", generator=GeneratorKind.MODEL),
+        timings=Timings(total=12.5),
+        tokens=TokenCounts(10, 20),
+        disclaimer="For education.",
+        notices=("A notice.",),
+        query="asthma",
+        failure=Failure("Title", "Detail", "Hint", 4),
+    )
+
+
+def _ask(store: HistoryStore, text: str, turn: str, answer: str | None = "An answer.") -> str:
+    session = store.latest_session() or store.new_session()
+    recorder = store.recorder(session)
+    recorder.begin(Question(text, turn), Triage())
+    if answer is not None:
+        recorder.finish(turn, Answer(text, AnswerStatus.ANSWERED, answer))
+    return session
+
+
+def test_nothing_is_created_by_looking(store: HistoryStore, path: Path) -> None:
+    assert store.list() == ()
+    assert store.latest_session() is None
+    assert store.get(1) is None
+    assert store.turns("x") == ()
+    assert store.count() == 0
+    assert not path.parent.exists()
+
+
+def test_a_question_is_kept_before_it_is_answered(store: HistoryStore) -> None:
+    recorder = store.recorder(store.new_session())
+    recorder.begin(Question("Why?", "t1"), Triage(TriageLevel.URGENT, ("r",), "Go."))
+    entry = store.list()[0]
+    assert (entry.question, entry.status, entry.text) == ("Why?", Progress.RUNNING, "")
+    assert (entry.triage, entry.advice, entry.finished) == (TriageLevel.URGENT, "Go.", None)
+    recorder.partial("t1", "Because")
+    assert store.list()[0].text == "Because"
+    recorder.finish("t1", Answer("Why?", AnswerStatus.ANSWERED, "Because so."))
+    entry = store.list()[0]
+    assert (entry.status, entry.text) == (AnswerStatus.ANSWERED, "Because so.")
+    assert entry.finished is not None
+
+
+def test_the_whole_answer_comes_back(store: HistoryStore) -> None:
+    recorder = store.recorder(store.new_session())
+    recorder.begin(Question("What is asthma?", "t1"), Triage())
+    recorder.finish("t1", _whole())
+    listed = store.list()[0]
+    assert listed.answer is None
+    found = store.get(listed.id)
+    assert found is not None
+    assert found.answer == _whole()
+
+
+def test_an_answer_of_another_version_still_shows_its_text(store: HistoryStore, path: Path) -> None:
+    _ask(store, "Why?", "t1")
+    with sqlite3.connect(path) as connection:
+        connection.execute("""UPDATE turns SET answer = '{"later": 1}'""")
+    connection.close()
+    found = store.get(1)
+    assert found is not None
+    assert found.answer is None
+    assert found.text == "An answer."
+
+
+def test_turns_of_a_conversation_come_oldest_first_without_unanswered_ones(
+    store: HistoryStore,
+) -> None:
+    session = _ask(store, "One?", "t1", "1.")
+    _ask(store, "Two?", "t2", None)
+    _ask(store, "Three?", "t3", "3.")
+    other = store.recorder(store.new_session())
+    other.begin(Question("Other?", "t4"), Triage())
+    assert store.turns(session) == (Turn("One?", "1."), Turn("Three?", "3."))
+    assert store.latest_session() != session
+    assert [entry.question for entry in store.list(2)] == ["Other?", "Three?"]
+    assert store.count() == 4
+
+
+def test_files_and_folder_are_for_their_owner_alone(store: HistoryStore, path: Path) -> None:
+    _ask(store, "Why?", "t1")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    store.close()
+    path.chmod(0o644)
+    assert HistoryStore(path).count() == 1
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_journal_is_for_its_owner_alone(store: HistoryStore, path: Path) -> None:
+    seen = []
+
+    def look(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM turns")
+        seen.extend(stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir())
+
+    _ask(store, "Why?", "t1")
+    store.database.run(look)
+    assert len(seen) == 2
+    assert set(seen) == {0o600}
+
+
+def test_text_is_cleaned_before_it_is_kept(store: HistoryStore) -> None:
+    _ask(store, "a\x1b[31m\ud800b", "t1", "c\u202ed")
+    entry = store.list()[0]
+    assert (entry.question, entry.text) == ("ab", "cd")
+
+
+def test_a_killed_process_leaves_its_question_and_what_it_had_said(path: Path) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from medqa_tui.domain import Question, Triage
+from medqa_tui.history.store import HistoryStore
+store = HistoryStore(Path({str(path)!r}))
+recorder = store.recorder(store.new_session())
+recorder.begin(Question("Why?", "t1"), Triage())
+recorder.partial("t1", "Because")
+print("saved", flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "saved\n"
+        store = HistoryStore(path)
+        assert store.list()[0].status is Progress.RUNNING
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    entry = store.list()[0]
+    assert (entry.question, entry.status, entry.text) == ("Why?", Progress.INTERRUPTED, "Because")
+    assert store.turns(entry.session) == (Turn("Why?", "Because"),)
+
+
+def test_a_number_taken_over_by_another_process_is_not_taken_for_the_writer(
+    store: HistoryStore, path: Path
+) -> None:
+    _ask(store, "Why?", "t1", None)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE turns SET writer = ?", (f"{os.getppid()} 1.00",))
+    connection.close()
+    assert store.list()[0].status is Progress.INTERRUPTED
+
+
+def test_many_writers_at_once_lose_nothing(path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from medqa_tui.domain import Answer, AnswerStatus, Question, Triage
+from medqa_tui.history.store import HistoryStore
+path, name = Path(sys.argv[1]), sys.argv[2]
+store = HistoryStore(path)
+recorder = store.recorder(store.new_session())
+sys.stdin.readline()
+for number in range(10):
+    turn = f"{name}-{number}"
+    recorder.begin(Question(turn, turn), Triage())
+    recorder.partial(turn, "part")
+    recorder.finish(turn, Answer(turn, AnswerStatus.ANSWERED, "whole"))
+"""
+    children = [
+        subprocess.Popen([sys.executable, "-c", code, str(path), str(n)], stdin=subprocess.PIPE)
+        for n in range(4)
+    ]
+    for child in children:
+        child.communicate(b"go\n")
+    assert [child.returncode for child in children] == [0] * 4
+    entries = HistoryStore(path).list()
+    assert len(entries) == 40
+    assert {(entry.status, entry.text) for entry in entries} == {(AnswerStatus.ANSWERED, "whole")}
+
+
+@pytest.mark.parametrize("damage", ["garbage", "truncated", "overwritten middle"])
+def test_a_damaged_file_is_moved_aside_told_of_and_begun_anew(damage: str, path: Path) -> None:
+    first = HistoryStore(path)
+    for number in range(40):
+        _ask(first, f"Question {number} {'x' * 500}?", f"t{number}")
+    first.close()
+    whole = path.read_bytes()
+    match damage:
+        case "garbage":
+            path.write_bytes(b"this is not a database" * 100)
+        case "truncated":
+            path.write_bytes(whole[: len(whole) // 2])
+        case _:
+            path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+    damaged = path.read_bytes()
+    told: list[str] = []
+    store = HistoryStore(path, told.append)
+    _ask(store, "After?", "after")
+    assert [entry.question for entry in store.list()] == ["After?"]
+    aside = store.set_aside()
+    assert len(aside) == 1
+    assert aside[0].read_bytes() == damaged
+    assert len(told) == 1
+    assert str(aside[0]) in told[0]
+    assert store.purge() == 1
+    assert store.set_aside() == ()
+
+
+def test_a_file_that_was_moved_away_while_open_is_begun_anew(
+    store: HistoryStore, path: Path
+) -> None:
+    _ask(store, "Before?", "t1")
+    path.rename(path.with_name("elsewhere.db"))
+    _ask(store, "After?", "t2")
+    assert [entry.question for entry in HistoryStore(path).list()] == ["After?"]
+
+
+def test_purge_leaves_no_trace_in_any_file(store: HistoryStore, path: Path) -> None:
+    for number in range(30):
+        _ask(store, f"{PATTERN} {number} {'y' * 3000}", f"t{number}", f"{PATTERN} " * 200)
+    assert PATTERN.encode() in path.read_bytes()
+    size = path.stat().st_size
+    assert store.purge() == 30
+    assert store.list() == ()
+    assert path.stat().st_size < size
+    for file in path.parent.iterdir():
+        assert PATTERN.encode() not in file.read_bytes(), file
+    _ask(store, "Later?", "later")
+    assert store.list()[0].id == 31
+
+
+def test_a_deleted_question_is_overwritten(store: HistoryStore, path: Path) -> None:
+    _ask(store, "Kept?", "t1")
+    _ask(store, PATTERN, "t2", f"{PATTERN} " * 2000)
+    assert store.delete(2)
+    assert not store.delete(2)
+    assert [entry.question for entry in store.list()] == ["Kept?"]
+    for file in path.parent.iterdir():
+        assert PATTERN.encode() not in file.read_bytes(), file
+
+
+def test_what_a_growing_answer_replaced_is_overwritten(store: HistoryStore, path: Path) -> None:
+    recorder = store.recorder(store.new_session())
+    recorder.begin(Question("Why?", "t1"), Triage())
+    recorder.partial("t1", f"{PATTERN} " * 2000)
+    recorder.finish("t1", Answer("Why?", AnswerStatus.ABSTAINED, "No."))
+    assert PATTERN.encode() not in path.read_bytes()
+
+
+def test_a_later_versions_file_is_refused_and_left_alone(store: HistoryStore, path: Path) -> None:
+    _ask(store, "Why?", "t1")
+    store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA user_version = {migrations.VERSION + 1}")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(MedQAError, match="later version"):
+        HistoryStore(path).list()
+    assert path.read_bytes() == before
+
+
+def test_a_migration_keeps_what_is_there(
+    store: HistoryStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _ask(store, "Why?", "t1")
+    store.close()
+    later = (*migrations.MIGRATIONS, ("ALTER TABLE turns ADD COLUMN extra TEXT DEFAULT 'new'",))
+    monkeypatch.setattr(migrations, "MIGRATIONS", later)
+    monkeypatch.setattr(migrations, "VERSION", len(later))
+    again = HistoryStore(path)
+    assert again.list()[0].question == "Why?"
+    version = again.database.run(lambda c: c.execute("PRAGMA user_version").fetchone()[0])
+    extra = again.database.run(lambda c: c.execute("SELECT extra FROM turns").fetchone()[0])
+    assert (version, extra) == (2, "new")
+
+
+def test_a_migration_that_fails_leaves_the_file_as_it_was(
+    store: HistoryStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _ask(store, "Why?", "t1")
+    store.close()
+    wrong = ("ALTER TABLE turns ADD COLUMN extra TEXT", "ALTER TABLE nothing ADD COLUMN x TEXT")
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, wrong))
+        patch.setattr(migrations, "VERSION", 2)
+        with pytest.raises(MedQAError):
+            HistoryStore(path).list()
+    assert HistoryStore(path).list()[0].question == "Why?"
+
+
+def test_a_folder_that_is_a_file_is_said_in_words_or_told(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("in the way")
+    path = tmp_path / "data" / "history.db"
+    with pytest.raises(MedQAError) as caught:
+        HistoryStore(path).recorder("s").begin(Question("Why?", "t"), Triage())
+    assert caught.value.detail
+    told: list[str] = []
+    recorder = HistoryStore(path, told.append).recorder("s")
+    recorder.begin(Question("Why?", "t"), Triage())
+    recorder.partial("t", "Because")
+    recorder.finish("t", Answer("Why?", AnswerStatus.ANSWERED, "Because."))
+    assert len(told) == 1
+    assert told[0].startswith("This answer is not kept.")
