@@ -84,6 +84,8 @@ class EngineBackend:
                 say(None)
 
         starting = asyncio.ensure_future(asyncio.to_thread(start))
+        # If nobody waits any more, its error is nobody's either.
+        starting.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             while (message := await said.get()) is not None:
                 yield StatusChanged(turn, "engine", message)

@@ -77,15 +77,15 @@ def ensure_running(
     from filelock import Timeout
 
     transport.private_folder(paths.run)
-    patience = _Patience(timeout, abandoned)
     try:
         # Two front ends may get here at once: one starts the engine, the other finds it.
         with transport.start_lock(paths, _HANDOVER_S + timeout):
             found = connect.status(paths)
             if found and found.serves(want):
                 return found
-            _make_room(paths, found, say, patience)
+            _make_room(paths, found, say, _Patience(timeout, abandoned))
             say("Starting the engine.")
+            patience = _Patience(timeout, abandoned)
             return _start(paths, settings, want, patience, kind or transport.default_transport())
     except Timeout as error:
         raise EngineError(

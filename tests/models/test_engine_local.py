@@ -31,7 +31,7 @@ from medqa_tui.events import (
 )
 from medqa_tui.paths import Paths
 
-from .engine_home import home_paths, make_home
+from .engine_home import home_paths, make_home, save_reranker
 
 QUESTION = "What are the symptoms of type 2 diabetes?"
 SETTINGS = Settings(engine=EngineSettings(device="cpu", threads=1))
@@ -227,6 +227,29 @@ async def test_without_an_embedder_words_are_searched(paths: Paths) -> None:
     assert [event.code for event in seen if isinstance(event, Notice)] == ["lexical_only"]
     assert isinstance(seen[-1], EvidenceFound)
     assert seen[-1].evidence
+
+
+async def test_a_reranker_is_loaded_where_one_is_installed(paths: Paths) -> None:
+    save_reranker(paths.models / "tiny-cross", [QUESTION])
+    row = json.loads(paths.active_file.read_text())
+    paths.active_file.write_text(json.dumps({**row, "reranker": "tiny-cross"}))
+    backend = LocalBackend(paths, SETTINGS)
+    seen = await everything(backend.retrieve(RetrieveRequest("t", QUESTION), asyncio.Event()))
+    assert isinstance(seen[-1], EvidenceFound)
+    assert all(item.scores.rerank is not None for item in seen[-1].evidence)
+    request = RetrieveRequest("t", QUESTION, rerank=False)
+    seen = await everything(backend.retrieve(request, asyncio.Event()))
+    assert isinstance(seen[-1], EvidenceFound)
+    assert all(item.scores.rerank is None for item in seen[-1].evidence)
+
+
+async def test_a_damaged_reranker_is_left_out_and_named(paths: Paths) -> None:
+    row = json.loads(paths.active_file.read_text())
+    paths.active_file.write_text(json.dumps({**row, "reranker": "not-there"}))
+    backend = LocalBackend(paths, SETTINGS)
+    seen = await everything(backend.retrieve(RetrieveRequest("t", QUESTION), asyncio.Event()))
+    assert [event.code for event in seen if isinstance(event, Notice)] == ["not_reranked"]
+    assert isinstance(seen[-1], EvidenceFound)
 
 
 async def test_without_an_index_there_is_nothing_to_search(paths: Paths) -> None:
