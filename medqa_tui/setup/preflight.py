@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 
 from medqa_tui.errors import MedQAError
@@ -91,18 +91,23 @@ def _memory(plan: SetupPlan) -> Finding:
 
 def _python() -> Finding:
     version = ".".join(str(part) for part in sys.version_info[:3])
-    return Finding("python", f"Python {version} with torch {metadata.version('torch')}.")
+    return Finding("python", f"Python {version} with torch {_torch_version()}.")
+
+
+def _torch_version() -> str:
+    from importlib import metadata
+
+    return metadata.version("torch")
 
 
 def _device() -> Finding:
     """Describe the device without importing torch, which would take seconds here."""
-    torch = metadata.version("torch")
     if sys.platform == "darwin":
         return Finding("device", "Answering on the CPU.")
     gpu = _nvidia_gpu()
     if gpu is None:
         return Finding("device", "No GPU found; answering on the CPU will be slower.")
-    if torch.endswith("+cpu"):
+    if _torch_version().endswith("+cpu"):
         message = f"{gpu} found, but this torch is the CPU build; answering on the CPU."
         return Finding("device", message, warn=True)
     return Finding("device", f"{gpu} found; answering on it if it works.")
