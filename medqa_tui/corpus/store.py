@@ -73,9 +73,16 @@ class CorpusStore:
         self.path = path
         self._lock = threading.RLock()
         paths.ensure(path.parent)
-        with self._errors():
+        try:
             # SQLite gives its -wal and -shm files the mode of the database.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        except OSError as error:
+            raise MedQAError(
+                "The passage store could not be opened.",
+                f"{path}: {error.strerror or error}.",
+                "Check the permissions of the file and the free disk space.",
+            ) from error
+        with self._errors():
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             with self._errors():
@@ -279,7 +286,7 @@ class CorpusStore:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn SQLite's and the system's errors into words."""
+        """Turn SQLite's errors into words."""
         try:
             yield
         except sqlite3.ProgrammingError:
@@ -300,10 +307,4 @@ class CorpusStore:
                 "The passage store is damaged.",
                 f"{self.path}: {error}.",
                 "Move the file away, then type: medqa-tui setup",
-            ) from error
-        except OSError as error:
-            raise MedQAError(
-                "The passage store could not be opened.",
-                f"{self.path}: {error.strerror or error}.",
-                "Check the permissions of the file and the free disk space.",
             ) from error

@@ -37,13 +37,15 @@ for from get got handle have is like of on prevent should stop take to treat was
 """
 _BEFORE_THAT = frozenset(_BEFORE_THAT_WORDS.split())
 _SMALL_TALK = frozenset(
-    "bye good great hello hi nice no ok okay please thank thanks well yes".split()
+    {"bye", "good", "great", "hello", "hi", "nice", "no", "ok", "okay", "please"}
+    | {"thank", "thanks", "well", "yes", "you"}
 )
 _LEAD = re.compile(
     r"^\s*(?:and|but|so|ok(?:ay)?|then|also|thanks|well)\b[\s,.]*(?=\S)", re.IGNORECASE
 )
 _WHAT_ABOUT = re.compile(
-    r"^\s*(?:and\s+|but\s+|so\s+)?(?:what|how) about\b|^\s*(?:and|or)\s+(?:for|in|if|during|with)\b",
+    r"^\s*(?:(?:and|but|so)\s+)?(?:what|how) about\b"
+    r"|^\s*(?:and|or)\s+(?:for|in|if|during|with)\b",
     re.IGNORECASE,
 )
 _BARE_WHY = re.compile(

@@ -1,0 +1,213 @@
+import threading
+
+import pytest
+from hashing_embedder import HashingEmbedder
+
+from medqa_tui.config.schema import RetrievalSettings
+from medqa_tui.corpus.record import CorpusInfo, PassageRecord
+from medqa_tui.corpus.store import CorpusStore
+from medqa_tui.domain import Passage
+from medqa_tui.errors import MedQAError
+from medqa_tui.retrieval import index
+from medqa_tui.retrieval.index import build_index
+from medqa_tui.retrieval.retriever import Retriever
+
+CARDS = {
+    "asthma": ("What is asthma?", "Asthma narrows the airways and makes people wheeze.", "asma"),
+    "stroke": ("What is a stroke?", "A stroke stops the blood to a part of the brain.", "strok"),
+    "statins": ("What are statins?", "Statins lower cholesterol in the blood.", "lipitor"),
+    "eczema": ("What is eczema?", "Eczema makes the skin dry, red and itchy.", "exzema"),
+    "gout": ("What is gout?", "Gout makes a joint swell, often the big toe.", "podagra"),
+    "flu": ("What is the flu?", "The flu is caused by a virus and brings fever.", "influensa"),
+}
+
+
+def fill(store: CorpusStore, corpus: str, names) -> None:
+    records = []
+    for name in names:
+        question, text, phrasing = CARDS[name]
+        passage = Passage(f"{corpus}:{name}#0", corpus, name, name.title(), text, question)
+        records.append(PassageRecord(passage, (phrasing,)))
+    store.replace(CorpusInfo(corpus), records)
+
+
+class Longest:
+    """A reranker that likes long texts."""
+
+    depth = 3
+
+    def __init__(self):
+        self.seen = []
+
+    def score(self, query, texts):
+        self.seen.append(list(texts))
+        return [float(len(text)) for text in texts]
+
+
+@pytest.fixture
+def store(tmp_path):
+    with CorpusStore(tmp_path / "corpora.db") as store:
+        fill(store, "cards", CARDS)
+        fill(store, "notes", ["gout", "flu"])
+        yield store
+
+
+@pytest.fixture
+def folder(store, tmp_path):
+    build_index(store, HashingEmbedder(), tmp_path / "index")
+    return tmp_path / "index"
+
+
+def ids(evidence):
+    return [item.passage.id for item in evidence]
+
+
+def test_words_are_searched_before_any_embedder(store, folder):
+    retriever = Retriever.open(folder, store)
+    evidence = retriever.lexical("what makes people wheeze", 3)
+    assert ids(evidence)[0] == "cards:asthma#0"
+    first = evidence[0]
+    assert (first.n, first.scores.bm25_rank, first.scores.dense) == (1, 1, None)
+    assert first.passage.question == "What is asthma?"
+
+
+def test_a_phrasing_leads_to_its_passage(store, folder):
+    retriever = Retriever.open(folder, store)
+    assert ids(retriever.lexical("podagra", 5)) == ["cards:gout#0", "notes:gout#0"]
+
+
+def test_both_arms_are_fused_and_every_score_is_there(store, folder):
+    retriever = Retriever.open(folder, store, HashingEmbedder())
+    result = retriever.search("what is a stroke of the brain", 4)
+    assert ids(result.evidence)[0] == "cards:stroke#0"
+    assert [item.n for item in result.evidence] == [1, 2, 3, 4]
+    for item in result.evidence:
+        assert item.scores.dense is not None
+        assert item.scores.bm25 is not None
+        assert item.scores.rrf is not None
+    fused = [item.scores.rrf for item in result.evidence]
+    assert fused == sorted(fused, reverse=True)
+    assert result.relevant
+    assert result.notices == ()
+
+
+@pytest.mark.parametrize("mode", ["bm25", "dense", "hybrid"])
+def test_each_mode_shows_its_own_scores(store, folder, mode):
+    retriever = Retriever.open(folder, store, HashingEmbedder())
+    scores = retriever.search("statins lower cholesterol", 2, mode=mode).evidence[0].scores
+    assert (scores.rrf is not None) == (mode == "hybrid")
+    assert (scores.bm25_rank is not None) == (mode != "dense")
+    assert (scores.dense_rank is not None) == (mode != "bm25")
+
+
+def test_without_an_embedder_a_hybrid_search_says_so(store, folder):
+    result = Retriever.open(folder, store).search("statins", 3)
+    assert [code for code, _ in result.notices] == ["lexical_only"]
+    assert ids(result.evidence)[0] == "cards:statins#0"
+
+
+def test_the_embedder_may_come_later(store, folder):
+    retriever = Retriever.open(folder, store)
+    assert not retriever.has_embedder
+    retriever.attach(embedder=HashingEmbedder())
+    assert retriever.has_embedder
+    assert retriever.search("itchy skin", 1).notices == ()
+
+
+def test_another_embedder_is_refused_in_words(store, folder):
+    retriever = Retriever.open(folder, store)
+    with pytest.raises(MedQAError, match="another embedding model") as caught:
+        retriever.attach(HashingEmbedder(seed="x"))
+    assert caught.value.hint.endswith("medqa-tui index build")
+    assert ids(retriever.lexical("gout", 1)) == ["cards:gout#0"]
+
+
+def test_only_the_asked_corpora_are_searched(store, folder):
+    retriever = Retriever.open(folder, store, HashingEmbedder())
+    for mode in ("bm25", "dense", "hybrid"):
+        found = retriever.search("gout fever asthma", 9, mode=mode, corpora=("notes",)).evidence
+        assert set(ids(found)) == {"notes:gout#0", "notes:flu#0"}
+    assert retriever.search("gout", 9, corpora=("nowhere",)).evidence == ()
+    assert len(retriever.search("gout", 99, corpora=("cards", "notes")).evidence) == 8
+
+
+def test_the_reranker_orders_the_head_only(store, folder):
+    reranker = Longest()
+    retriever = Retriever.open(folder, store, HashingEmbedder(), reranker)
+    plain = ids(retriever.search("what is the blood", 8, rerank=False).evidence)
+    result = retriever.search("what is the blood", 8)
+    assert sorted(ids(result.evidence)[:3]) == sorted(plain[:3])
+    assert ids(result.evidence)[3:] == plain[3:]
+    scores = [item.scores.rerank for item in result.evidence]
+    assert scores[:3] == sorted(scores[:3], reverse=True)
+    assert scores[3:] == [None] * 5
+    assert reranker.seen[0][0].count("\n") == 1
+
+
+def test_the_depth_can_be_set(store, folder):
+    reranker = Longest()
+    settings = RetrievalSettings(rerank_depth=5)
+    retriever = Retriever.open(folder, store, HashingEmbedder(), reranker, settings)
+    retriever.search("what is gout", 8)
+    assert len(reranker.seen[0]) == 5
+
+
+def test_a_damaged_word_index_is_not_opened(store, folder):
+    manifest = index.IndexManifest.read(folder)
+    (manifest.folder(folder) / "bm25-data.npy").write_bytes(b"x")
+    with pytest.raises(MedQAError, match="damaged"):
+        Retriever.open(folder, store)
+
+
+def test_a_damaged_graph_means_exact_search_and_a_notice(store, folder):
+    manifest = index.IndexManifest.read(folder)
+    whole = Retriever.open(folder, store, HashingEmbedder()).search("itchy skin", 5)
+    path = manifest.folder(folder) / index.HNSW_FILE
+    path.write_bytes(path.read_bytes()[:-8] + b"12345678")
+    result = Retriever.open(folder, store, HashingEmbedder()).search("itchy skin", 5)
+    assert ids(result.evidence) == ids(whole.evidence)
+    ((code, message),) = result.notices
+    assert code == "exact_search"
+    assert "hnsw.bin was changed" in message
+
+
+def test_damaged_vectors_leave_the_words(store, folder):
+    manifest = index.IndexManifest.read(folder)
+    (manifest.folder(folder) / index.VECTORS_FILE).unlink()
+    retriever = Retriever.open(folder, store)
+    with pytest.raises(MedQAError, match="damaged"):
+        retriever.attach(HashingEmbedder())
+    assert ids(retriever.lexical("stroke", 1)) == ["cards:stroke#0"]
+
+
+def test_passages_that_are_gone_are_left_out_and_said(store, folder):
+    retriever = Retriever.open(folder, store, HashingEmbedder())
+    store.remove("notes")
+    result = retriever.search("gout", 8)
+    assert "notes:gout#0" not in ids(result.evidence)
+    assert [item.n for item in result.evidence] == list(range(1, len(result.evidence) + 1))
+    assert result.notices[0][0] == "stale_index"
+
+
+def test_nothing_relevant_is_said(store, folder):
+    retriever = Retriever.open(folder, store)
+    assert not retriever.search("Who won the 1998 World Cup?", 5, mode="bm25").relevant
+    assert not retriever.search("", 5).relevant
+
+
+def test_several_threads_may_search(store, folder):
+    retriever = Retriever.open(folder, store, HashingEmbedder())
+    expected = {name: ids(retriever.search(CARDS[name][0], 3).evidence) for name in CARDS}
+    wrong = []
+
+    def work(name):
+        for _ in range(10):
+            if ids(retriever.search(CARDS[name][0], 3).evidence) != expected[name]:
+                wrong.append(name)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in CARDS]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
