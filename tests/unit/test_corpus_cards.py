@@ -91,7 +91,9 @@ def test_an_id_is_used_once():
 
 
 def test_hidden_characters_never_reach_a_passage():
-    text = CARD.replace("narrows", "nar\u00adrows\u202e the\u200b").replace("NHLBI", "NH\x1b[31mLBI")
+    text = CARD.replace("narrows", "nar\u00adrows\u202e the\u200b").replace(
+        "NHLBI", "NH\x1b[31mLBI"
+    )
     (record,) = parse_cards(text.replace("\x1b", "\\u001b"), "asthma.toml")[0].to_passages()
     assert record.passage.text.startswith("Asthma narrows the the airways.")
     assert record.passage.source == "Asthma, NHLBI"

@@ -26,7 +26,10 @@ def follow(question: str, *earlier: str) -> str:
         ("side effects?", "side effects (type 2 diabetes)?"),
         ("Who is at risk?", "Who is at risk (type 2 diabetes)?"),
         ("What should I eat?", "What should I eat (type 2 diabetes)?"),
-        ("How long does it take to recover?", "How long does it take to recover (type 2 diabetes)?"),
+        (
+            "How long does it take to recover?",
+            "How long does it take to recover (type 2 diabetes)?",
+        ),
         ("What about children?", "What about children (type 2 diabetes symptoms)?"),
         ("And in pregnancy?", "And in pregnancy (type 2 diabetes symptoms)?"),
         ("What about type 1?", "What about type 1 (diabetes symptoms)?"),
