@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-WORDS = (
+VOCABULARY = (
     "what are is the symptoms of type 2 diabetes makes people thirsty tired and hungry asthma a "
     "stroke heart attack fever cough skin blood pressure how treated who won world cup . , ? "
     "query passage :"
-).split()
+)
+WORDS = VOCABULARY.split()
 DIMENSION = 32
 
 

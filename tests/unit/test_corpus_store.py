@@ -3,6 +3,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -78,7 +79,7 @@ def test_a_killed_ingestion_leaves_the_old_corpus(tmp_path):
         before = store.replace(CorpusInfo("notes"), [record(1)])
     code = f"""
 import os, signal, sys
-sys.path.insert(0, {os.path.dirname(__file__)!r})
+sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from test_corpus_store import record, CorpusInfo, CorpusStore
 def records():

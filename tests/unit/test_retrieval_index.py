@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from medqa_tui.retrieval import index as module
 from medqa_tui.retrieval import probe
 from medqa_tui.retrieval.index import IndexManifest, build_index, verify_index
 
-WORDS = "fever cough rash asthma stroke statin bone heart liver kidney sleep virus".split()
+TOPICS = "fever cough rash asthma stroke statin bone heart liver kidney sleep virus"
+WORDS = TOPICS.split()
 
 
 def record(number: int, corpus: str = "notes") -> PassageRecord:
@@ -170,7 +172,7 @@ def test_a_killed_build_resumes_and_the_old_index_stays(store, folder, monkeypat
     fill(store, 100)
     code = f"""
 import sys
-sys.path.insert(0, {os.path.dirname(__file__)!r})
+sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 import test_retrieval_index as t
 t.module.SHARD = 32
