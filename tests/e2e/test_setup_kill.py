@@ -188,6 +188,20 @@ def test_what_is_missing_is_repaired_and_only_that(home: Path) -> None:
     assert is_ready(paths, SETTINGS)
 
 
+def test_of_two_at_once_one_works_and_the_other_finds_it_done(home: Path) -> None:
+    paths_of(home).active_file.unlink()
+    with running(home) as first:
+        until(first, starts(Phase.SELF_TEST))
+        code, events, said = finish(home)
+        assert code == 0, said
+        assert events[0]["message"] == "Another setup is running; waiting for it."
+        assert events[-1]["changed"] is False
+        assert events[-1]["ready"] is True
+        until(first, lambda event: event["type"] == "setup_done" and event["changed"])
+        assert first.wait() == 0
+    assert is_ready(paths_of(home), SETTINGS)
+
+
 @pytest.mark.parametrize(
     ("limit", "phase", "code"),
     # One file may grow this far: less than a wheel; more than any wheel, less than the model.
