@@ -54,17 +54,17 @@ HELP = (
         (
             ("Enter", "Send the question"),
             ("Shift+Enter, Ctrl+J", "New line"),
-            ("Up, Down", "Earlier questions (from the first or last line)"),
-            ("Esc", "Stop the answer; what was written stays. Twice: stop at once"),
+            ("Up, Down", "Earlier questions, from the first line"),
+            ("Esc", "Stop; what was written stays (twice: now)"),
             ("Ctrl+N", "New conversation"),
-            ("F2, y", "Copy the last answer with its sources"),
+            ("F2, y", "Copy the answer with its sources"),
         ),
     ),
     KeyGroup(
         "Reading",
         (
             ("Esc, i", "To the answers and back to the question"),
-            ("Up, Down, PgUp, PgDn", "Scroll; End follows the answer again"),
+            ("Up, Down, PgUp, PgDn", "Scroll; End follows the answer"),
             ("1 to 9, click on [n]", "Go to the passage with that number"),
             ("Tab, Shift+Tab", "Next or previous part of the screen"),
         ),
@@ -76,7 +76,7 @@ HELP = (
             ("e", "Go to the evidence (when not typing)"),
             ("Up, Down", "Previous or next passage"),
             ("Enter", "Expand or fold the passage"),
-            ("o", "Open the whole passage; there, c copies it"),
+            ("o", "Open the whole passage (there c copies it)"),
         ),
     ),
     KeyGroup(

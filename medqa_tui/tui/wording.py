@@ -11,6 +11,7 @@ from medqa_tui.domain import (
     Confidence,
     ConfidenceLabel,
     Evidence,
+    Failure,
     GeneratorKind,
     ModelInfo,
     Scores,
@@ -128,12 +129,16 @@ def outcome(answer: Answer) -> str:
         case AnswerStatus.CANCELLED:
             return "■ Stopped by you. What was written so far is kept."
         case AnswerStatus.FAILED | AnswerStatus.EMERGENCY if answer.failure:
-            failure = answer.failure
-            lines = [f"✗ {one_line(failure.title)}", one_line(failure.detail)]
-            lines += [f"→ {one_line(failure.hint)}"] if failure.hint else []
-            return "\n".join(line for line in lines if line)
+            return failure_text(answer.failure)
         case _:
             return ""
+
+
+def failure_text(failure: Failure) -> str:
+    """Return an error as lines: what happened, what it concerns, what to do next."""
+    lines = [f"✗ {one_line(failure.title)}", one_line(failure.detail)]
+    lines += [f"→ {one_line(failure.hint)}"] if failure.hint else []
+    return "\n".join(line for line in lines if line)
 
 
 def cited_numbers(answer: Answer) -> tuple[int, ...]:

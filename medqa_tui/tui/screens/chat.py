@@ -48,7 +48,7 @@ from medqa_tui.tui.widgets.evidence import EvidencePanel
 from medqa_tui.tui.widgets.question import QuestionInput
 from medqa_tui.tui.widgets.status import StatusLine
 from medqa_tui.tui.widgets.turn import TurnView
-from medqa_tui.tui.wording import one_line, plain_answer
+from medqa_tui.tui.wording import failure_text, one_line, plain_answer
 
 if TYPE_CHECKING:
     from medqa_tui.tui.app import MedQAApp
@@ -147,21 +147,15 @@ class ChatScreen(Screen[None]):
 
     def on_engine_ready(self, message: EngineReady) -> None:
         self._engine_says = message.message
+        self.conversation.show_trouble("")
         if message.device:
             self.status.device = message.device
         self._idle_status()
 
     def on_startup_failed(self, message: StartupFailed) -> None:
-        failure = message.failure
-        self._engine_says = f"✗ {failure.title}"
+        self._engine_says = f"✗ {message.failure.title}"
         self._idle_status()
-        words = (failure.title, failure.detail, f"→ {failure.hint}" if failure.hint else "")
-        self.notify(
-            "\n".join(one_line(word) for word in words if word),
-            severity="error",
-            timeout=30,
-            markup=False,
-        )
+        self.conversation.show_trouble(failure_text(message.failure))
 
     def _idle_status(self) -> None:
         if not self.busy:
@@ -310,7 +304,7 @@ class ChatScreen(Screen[None]):
             case "copy_answer":
                 return self.last_answer is not None
             case "new_conversation":
-                return bool(self.conversation.turns)
+                return bool(self.conversation.turns) and not self.busy
             case _:
                 return True
 

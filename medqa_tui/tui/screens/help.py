@@ -12,7 +12,7 @@ from textual.widgets import Footer, Static
 from medqa_tui.tui.bindings import HELP
 from medqa_tui.tui.widgets.disclaimer import DisclaimerBanner
 
-_KEYS = 26
+_KEYS = 24
 
 
 class HelpScreen(ModalScreen[None]):

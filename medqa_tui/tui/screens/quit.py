@@ -30,8 +30,8 @@ class QuitScreen(ModalScreen[bool]):
             dialog.border_title = "Quit?"
             yield Static(self._what, markup=False, id="quit-what")
             with Horizontal(classes="buttons"):
-                yield Button("Quit (y)", id="quit", variant="error")
-                yield Button("Stay (n)", id="stay", variant="primary")
+                yield Button("Quit (y)", id="quit", variant="error", compact=True)
+                yield Button("Stay (n)", id="stay", variant="primary", compact=True)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         event.stop()

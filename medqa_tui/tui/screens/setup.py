@@ -18,7 +18,7 @@ from medqa_tui.errors import ExitCode, MedQAError
 from medqa_tui.tui.messages import SetupEnded, SetupPlanned, SetupProgress
 from medqa_tui.tui.widgets.disclaimer import DisclaimerBanner
 from medqa_tui.tui.widgets.phases import PhaseList
-from medqa_tui.tui.wording import one_line, size
+from medqa_tui.tui.wording import failure_text, one_line, size
 
 if TYPE_CHECKING:
     from medqa_tui.config import Settings
@@ -57,9 +57,9 @@ class SetupScreen(Screen[bool]):
                 yield PhaseList(id="setup-phases")
                 yield Static("", markup=False, id="setup-words")
             with Horizontal(classes="buttons"):
-                yield Button("Start", id="start", variant="primary", disabled=True)
-                yield Button("Cancel", id="cancel")
-                yield Button("Quit", id="quit")
+                yield Button("Start", id="start", variant="primary", disabled=True, compact=True)
+                yield Button("Cancel", id="cancel", compact=True)
+                yield Button("Quit", id="quit", compact=True)
         yield Footer(show_command_palette=False)
 
     @property
@@ -121,12 +121,9 @@ class SetupScreen(Screen[bool]):
         if failure is None and not message.cancelled:
             self.dismiss(True)
             return
-        lines = ["■ Setup was stopped. What is done stays done; start again to go on."]
-        if failure:
-            lines = [f"✗ {failure.title}", failure.detail]
-            lines += [f"→ {failure.hint}"] if failure.hint else []
+        stopped = "■ Setup was stopped. What is done stays done; start again to go on."
         words = self.query_one("#setup-words", Static)
-        words.update("\n".join(one_line(line) for line in lines if line))
+        words.update(failure_text(failure) if failure else stopped)
         words.set_class(failure is not None, "-failed")
         start = self.query_one("#start", Button)
         start.label = Content("Try again" if failure else "Go on")
@@ -152,6 +149,7 @@ class SetupScreen(Screen[bool]):
         words = self.query_one("#setup-words", Static)
         words.remove_class("-failed")
         words.update("")
+        self.add_class("-begun")
         self._show_running(True)
         self._install(self._cancel)
 
@@ -182,7 +180,7 @@ def _failure(error: MedQAError) -> Failure:
 def _plan_text(plan: SetupPlan) -> Content:
     profile = plan.profile
     rows = [
-        Content.assemble((f"{one_line(profile.name)}: {one_line(profile.title)}", "bold")),
+        Content.styled(one_line(profile.title), "bold"),
         Content(one_line(profile.use)),
         Content(""),
     ]

@@ -57,6 +57,7 @@ class Conversation(VerticalScroll, can_focus=True):
     def compose(self) -> ComposeResult:
         # At least as high as the pane: an anchored pane would push less than that to its bottom.
         with Vertical(id="turns"):
+            yield Static("", markup=False, id="trouble")
             yield Welcome()
 
     def on_mount(self) -> None:
@@ -89,6 +90,12 @@ class Conversation(VerticalScroll, can_focus=True):
         self.keeps_history = enabled
         for welcome in self.query(Welcome):
             welcome.show_history(enabled)
+
+    def show_trouble(self, text: str) -> None:
+        """Say at the top what keeps the program from answering; an empty text takes it away."""
+        trouble = self.query_one("#trouble", Static)
+        trouble.update(text)
+        trouble.set_class(bool(text), "-told")
 
     async def start(self, turn: str, question: str) -> TurnView:
         """Add a turn and follow it."""

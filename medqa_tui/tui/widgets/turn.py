@@ -56,7 +56,8 @@ class TurnView(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Static(Content(f"❯ {plain(self.question)}"), classes="question")
-        for name in ("advice", "query", "badges", "doing", "draft-label"):
+        yield Static("", markup=False, classes="advice")
+        for name in ("query", "badges", "doing", "draft-label"):
             yield _line(name)
         yield Markdown(parser_factory=citation_parser, open_links=False, classes="answer")
         for name in ("outcome", "support", "sources-title"):
@@ -65,8 +66,10 @@ class TurnView(Vertical):
     # -- what happens, in the order in which it can --
 
     def show_advice(self, triage: Triage) -> None:
-        """Keep a copy of the advice, for when the panel has moved on."""
-        self._say("advice", f"{alert_title(triage.level)}\n{plain(triage.advice)}")
+        """Keep a copy of the advice; it is shown once the panel has moved on."""
+        words = f"{alert_title(triage.level)}\n{plain(triage.advice)}"
+        self.query_one(".advice", Static).update(words)
+        self.add_class("-advised")
 
     def show_doing(self, message: str) -> None:
         """Say what the program does for this question now."""
