@@ -1,0 +1,1 @@
+"""What this installation is like, what is wrong with it, and what to type."""

@@ -1,0 +1,144 @@
+"""`medqa-tui history`, as typed."""
+
+import json
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from medqa_tui.domain import (
+    Answer,
+    AnswerStatus,
+    Evidence,
+    Passage,
+    Question,
+    Sentence,
+    Support,
+    Triage,
+)
+from medqa_tui.history.store import HistoryStore
+from medqa_tui.safety.triage import check
+
+from .conftest import Program, clean_environment
+
+
+@pytest.fixture
+def kept(home: Path) -> HistoryStore:
+    """A history of three questions: answered, an emergency, and one that was cut off."""
+    store = HistoryStore(home / "data" / "history.db")
+    recorder = store.recorder(store.new_session())
+    recorder.begin(Question("What is asthma?", "t1"), Triage())
+    passage = Passage("s:a#0", "s", "a", "Asthma", "It is.", source="NHLBI", url="https://e.org/a")
+    recorder.finish(
+        "t1",
+        Answer(
+            "What is asthma?",
+            AnswerStatus.ANSWERED,
+            "It is a disease of the airways. [1]",
+            (Sentence("It is a disease of the airways.", (1,), Support.SUPPORTED, 1.0),),
+            (Evidence(1, passage),),
+            disclaimer="For education only.",
+        ),
+    )
+    triage = check("crushing chest pain")
+    recorder.begin(Question("crushing chest pain", "t2"), triage)
+    recorder.finish("t2", Answer("crushing chest pain", AnswerStatus.EMERGENCY, triage=triage))
+    recorder.begin(Question("What is gout?", "t3"), Triage())
+    recorder.partial("t3", "Gout is")
+    store.database.run(lambda c: c.execute("UPDATE turns SET writer = '0 0' WHERE turn = 't3'"))
+    store.close()
+    return store
+
+
+def test_an_empty_history_is_said(medqa: Program, home: Path) -> None:
+    done = medqa("history", "list")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "empty" in done.stderr
+    assert medqa("history", "show").returncode == 1
+    assert "empty" in medqa("history", "purge").stderr
+    listed = json.loads(medqa("history", "list", "--json").stdout)
+    assert (listed["schema_version"], listed["total"], listed["entries"]) == (1, 0, [])
+    assert not (home / "data").exists()
+
+
+@pytest.mark.usefixtures("kept")
+def test_list(medqa: Program) -> None:
+    lines = medqa("history", "list").stdout.splitlines()
+    assert lines[0].split() == ["id", "asked", "status", "question"]
+    assert [line.split()[0] for line in lines[1:]] == ["3", "2", "1"]
+    assert "interrupted" in lines[1]
+    assert "emergency" in lines[2]
+    short = medqa("history", "list", "-n", "1")
+    assert len(short.stdout.splitlines()) == 2
+    assert "2 more" in short.stderr
+    rows = json.loads(medqa("history", "list", "--json").stdout)["entries"]
+    assert [(row["id"], row["status"]) for row in rows] == [
+        (3, "interrupted"),
+        (2, "emergency"),
+        (1, "answered"),
+    ]
+
+
+@pytest.mark.usefixtures("kept")
+def test_show(medqa: Program) -> None:
+    first = medqa("history", "show", "1")
+    lines = first.stdout.splitlines()
+    assert lines[:3] == ["What is asthma?", "", "It is a disease of the airways. [1]"]
+    assert any(line.startswith("[1] Asthma") and "NHLBI" in line for line in lines)
+    assert lines[-1].strip() == "https://e.org/a"
+    assert "For education only." in first.stderr
+    assert "emergency number" in medqa("history", "show", "2").stdout
+    latest = medqa("history", "show")
+    assert latest.stdout == "What is gout?\n\nGout is\n"
+    assert "interrupted" in latest.stderr
+    found = json.loads(medqa("history", "show", "1", "--json").stdout)
+    assert found["answer"]["evidence"][0]["url"] == "https://e.org/a"
+    assert json.loads(medqa("history", "show", "--json").stdout)["answer"] is None
+    missing = medqa("history", "show", "99")
+    assert missing.returncode == 1
+    assert "medqa-tui history list" in missing.stderr
+
+
+def test_delete_and_purge_need_a_yes(medqa: Program, kept: HistoryStore) -> None:
+    for command in (("delete", "1"), ("purge",), ("purge", "--json")):
+        refused = medqa("history", *command)
+        assert refused.returncode == 2
+        assert "--yes" in refused.stderr
+    assert kept.count() == 3
+    assert medqa("history", "delete", "1", "99", "--yes").returncode == 1
+    assert kept.count() == 3
+    assert json.loads(medqa("history", "delete", "1", "2", "-y", "--json").stdout)["deleted"] == [
+        1,
+        2,
+    ]
+    assert kept.count() == 1
+    assert json.loads(medqa("history", "purge", "--yes", "--json").stdout)["deleted"] == 1
+    assert kept.count() == 0
+    assert b"gout" not in kept.database.path.read_bytes()
+
+
+def test_on_a_terminal_it_asks(home: Path, kept: HistoryStore) -> None:
+    env = clean_environment(home, TERM="xterm")
+    for said, left in (("", 3), ("n", 3), ("y", 0)):
+        child = pexpect.spawn(
+            sys.executable, ["-m", "medqa_tui", "history", "purge"], env=env, timeout=60
+        )
+        child.expect_exact("[y/N]")
+        child.sendline(said)
+        child.expect(pexpect.EOF)
+        child.close()
+        assert child.exitstatus == (0 if left == 0 else 1)
+        assert kept.count() == left
+
+
+def test_a_damaged_history_is_told_of(medqa: Program, kept: HistoryStore) -> None:
+    kept.close()
+    kept.database.path.write_bytes(b"garbage" * 2000)
+    first = medqa("history", "list")
+    assert first.returncode == 0
+    assert "was damaged" in first.stderr
+    assert "kept in" in medqa("history", "list").stderr
+    purged = json.loads(medqa("history", "purge", "--yes", "--json").stdout)
+    assert purged["damaged_files"] == 1
+    assert list(kept.database.path.parent.glob("*damaged*")) == []
