@@ -144,7 +144,7 @@ class AnswerPrinter:
         cited_numbers = {n for sentence in answer.sentences for n in sentence.citations}
         shown = [item for item in answer.evidence if item.n in cited_numbers]
         heading = "Sources"
-        if answer.status is AnswerStatus.ABSTAINED:
+        if answer.text and not answer.sentences:
             shown, heading = list(answer.evidence), "Nearest passages"
         if shown:
             if self._written or answer.text:

@@ -44,5 +44,6 @@ class SetupDisplay:
             case "skipped":
                 diagnostics.detail(text)
             case "failed":
+                # The error itself follows and says more.
                 self._line.pause()
-                diagnostics.warn(text)
+                diagnostics.detail(text)
