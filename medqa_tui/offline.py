@@ -19,7 +19,11 @@ _ENVIRONMENT = {
 
 def go_offline() -> None:
     """Keep the heavy libraries off the network; call before the first of them is imported."""
+    import logging
+
     os.environ.update(_ENVIRONMENT)
+    # Without the package `kernels` it warns on every import that the hub has a faster one.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def offline_environment() -> dict[str, str]:

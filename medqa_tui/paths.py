@@ -80,7 +80,10 @@ def ensure(folder: Path) -> Path:
     from medqa_tui.errors import MedQAError
 
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # `parents=True` would give the folders above the default mode.
+        for missing in reversed([at for at in (folder, *folder.parents) if not at.exists()]):
+            missing.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise MedQAError(
             "A folder could not be created.",
