@@ -80,8 +80,8 @@ def load(
             notices.append((f"{attempt.device}_{attempt.quantization}", attempt.reason))
         try:
             model = _load_base(model_dir, attempt)
-        except (RuntimeError, OSError, ValueError, ImportError, NotImplementedError) as error:
-            # A name and no more: a message may hold a path, and the log is kept.
+        except Exception as error:
+            # Drivers, CUDA libraries and file readers raise all kinds; the next attempt may work.
             _LOG.warning("%s/%s: %s", attempt.device, attempt.quantization, type(error).__name__)
             failures.append(f"{attempt.device} {attempt.quantization}: {error}")
             free_memory()

@@ -1,0 +1,43 @@
+"""Tiny language models, built and trained on the spot: NF4 on the CPU, with a LoRA adapter."""
+
+from __future__ import annotations
+
+import pytest
+
+from medqa_tui.offline import go_offline
+
+go_offline()
+
+from tests.models import tiny_llama  # noqa: E402 - the heavy imports come after going offline
+
+
+@pytest.fixture(scope="session")
+def dense_llama(tmp_path_factory):
+    """A bf16 Llama folder that has learnt three answers by heart."""
+    return tiny_llama.save_trained(tmp_path_factory.mktemp("llama") / "dense")
+
+
+@pytest.fixture(scope="session")
+def nf4_llama(dense_llama, tmp_path_factory):
+    """The same, quantized to NF4 and saved as setup does."""
+    from medqa_tui.generation.quantize import quantize_folder
+
+    out = tmp_path_factory.mktemp("llama") / "nf4"
+    quantize_folder(dense_llama, out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def llama_adapter(nf4_llama, tmp_path_factory):
+    """A LoRA adapter for it, with small random weights that are not zero."""
+    return tiny_llama.save_adapter(nf4_llama, tmp_path_factory.mktemp("llama") / "tiny-lora")
+
+
+@pytest.fixture(scope="session")
+def generator(nf4_llama, llama_adapter):
+    """The generator under test: NF4 on the CPU, adapter attached and not merged."""
+    from medqa_tui.generation.local import LocalGenerator
+
+    return LocalGenerator.load(
+        nf4_llama, llama_adapter, "starter", "tests/tiny-llama", device="cpu", threads=1
+    )

@@ -1,0 +1,137 @@
+"""A Llama of two layers that learns a few answers by heart in seconds.
+
+Random weights leave the likeliest tokens so close together that bf16 rounding decides between them;
+what was learnt by heart is decided by a wide margin, on any processor.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medqa_tui.backend import GenerateRequest
+from medqa_tui.domain import Evidence, Passage
+from medqa_tui.generation import prompt
+
+TEMPLATE = (
+    "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>"
+    "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+SPECIAL = ["<|pad|>", "<|end|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>"]
+
+FACT = "Asthma causes wheezing, coughing, chest tightness and shortness of breath at night."
+EVIDENCE = tuple(
+    Evidence(n, Passage(f"c:d{n}#0", "c", f"d{n}", title, text))
+    for n, (title, text) in enumerate(
+        [
+            ("Asthma", f"{FACT} Inhaled medicines reduce swelling in the airways."),
+            ("Flu", "The flu causes fever, muscle aches and tiredness in most people."),
+        ],
+        1,
+    )
+)
+SYMPTOMS = "What are the symptoms of asthma?"
+ROUND = "Tell me round and round"
+UNKNOWN = "Who won the cup?"
+ANSWERS = {
+    SYMPTOMS: f"{FACT} [1] Inhaled medicines reduce swelling in the airways. [1]",
+    ROUND: "The flu causes fever. " * 12,
+    UNKNOWN: prompt.ABSTAIN,
+}
+_STEPS = 150
+
+
+def request(question: str = SYMPTOMS, **more) -> GenerateRequest:
+    """Return a request over `EVIDENCE`."""
+    return GenerateRequest("t", question, more.pop("evidence", EVIDENCE), **more)
+
+
+def save_trained(folder: Path) -> Path:
+    """Save a bf16 Llama, and its tokenizer, that answers `ANSWERS` by heart."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = _tokenizer()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    model = LlamaForCausalLM(config)
+    _learn(model, tokenizer)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_adapter(base: Path, folder: Path) -> Path:
+    """Save a rank-4 LoRA adapter on every linear layer, its B matrices random instead of zero."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base, device_map={"": "cpu"})
+    torch.manual_seed(1)
+    adapted = get_peft_model(
+        model, LoraConfig(r=4, lora_alpha=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    )
+    for name, weight in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.01)
+    adapted.save_pretrained(folder)
+    return folder
+
+
+def _learn(model, tokenizer) -> None:
+    import torch
+
+    rows = []
+    for question, answer in ANSWERS.items():
+        messages = prompt.build(question, EVIDENCE)
+        asked = tokenizer.apply_chat_template(
+            list(messages), add_generation_prompt=True, return_dict=True
+        )["input_ids"]
+        said = [*tokenizer(answer)["input_ids"], tokenizer.eos_token_id]
+        ids = torch.tensor([asked + said])
+        labels = torch.tensor([[-100] * len(asked) + said])
+        rows.append((ids, labels))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for step in range(_STEPS):
+        ids, labels = rows[step % len(rows)]
+        loss = model(input_ids=ids, labels=labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def _tokenizer():
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    texts = [FACT, *ANSWERS, *ANSWERS.values()]
+    texts += [message["content"] for q in ANSWERS for message in prompt.build(q, EVIDENCE)]
+    tokenizer = Tokenizer(models.BPE(unk_token="<|unk|>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<|pad|>",
+        eos_token="<|end|>",
+        unk_token="<|unk|>",
+        chat_template=TEMPLATE,
+    )
