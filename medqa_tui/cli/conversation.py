@@ -157,7 +157,7 @@ class Conversation:
                     f"Questions and answers are kept in {self.paths.history_db}. "
                     "To turn that off: medqa-tui config set history.enabled false"
                 )
-            self._store = HistoryStore(self.paths.history_db)
+            self._store = HistoryStore(self.paths.history_db, diagnostics.warn)
         return self._store
 
     def _recorder(self) -> Recorder | None:
