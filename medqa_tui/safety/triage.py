@@ -172,6 +172,7 @@ class _Context:
         self._now_part = self._per(words.parts, self._now)
         self._past_part = self._per(words.parts, self._marks("past"))
         self._past_sentence = self._per(words.sentences, self._marks("past"))
+        self._imagined = self._per(words.sentences, self._marks("imagined"))
         self._past_verb_part = self._per(words.parts, self._past_verbs)
         self._fiction_ends = self._last_ends("fiction")
         self._about_clause = self._about()
@@ -294,6 +295,8 @@ class _Context:
     def _is_hypothetical(self, matched: tuple[int, ...]) -> bool:
         words, start, end = self._words, matched[0], matched[-1]
         sentence = words.sentences[start]
+        if sentence in self._imagined:
+            return True
         said = self._hypothetical_ends[end]
         if said >= 0 and words.sentences[said] == sentence and start - said <= _HYPOTHETICAL_REACH:
             return True

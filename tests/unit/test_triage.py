@@ -36,12 +36,10 @@ def test_every_rule_has_a_case_that_fires_it() -> None:
     tried = {case["rule"] for case in CASES["fires"]}
     assert tried == {rule.id for rule in load_rules().rules} - {
         # Second wordings of a rule that is tried; they fire together with it.
-        "overdose-large",
         "testicle-sudden",
         "vomiting-blood",
         "heat-stroke",
     }
-    assert check("took a whole bottle of tylenol").rules
     assert check("sudden testicular pain").rules == ("testicle-sudden",)
     assert check("vomiting blood").rules == ("vomiting-blood",)
     assert "heat-stroke" in check("I think my son is having a heatstroke").rules
