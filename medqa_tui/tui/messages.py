@@ -1,4 +1,8 @@
-"""What workers and widgets tell the app; workers post these and never touch a widget."""
+"""What workers and widgets tell the app; workers post these and never touch a widget.
+
+What a worker says goes to the one who listens and no further (the app forwards some of it to the
+screen, from where it must not come back); what a widget says bubbles.
+"""
 
 from __future__ import annotations
 
@@ -17,26 +21,26 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class SettingsLoaded(Message):
+class SettingsLoaded(Message, bubble=False):
     """The configuration is read."""
 
     settings: Settings
 
 
 @dataclass
-class SetupNeeded(Message):
+class SetupNeeded(Message, bubble=False):
     """Nothing that could answer is installed."""
 
 
 @dataclass
-class EngineProgress(Message):
+class EngineProgress(Message, bubble=False):
     """The engine says what it is doing while it warms up."""
 
     event: StatusChanged | Notice
 
 
 @dataclass
-class EngineReady(Message):
+class EngineReady(Message, bubble=False):
     """The engine can retrieve; `message` says what it does now, `device` where the model runs."""
 
     message: str = "Ready"
@@ -44,14 +48,14 @@ class EngineReady(Message):
 
 
 @dataclass
-class StartupFailed(Message):
+class StartupFailed(Message, bubble=False):
     """The configuration or the engine could not be used."""
 
     failure: Failure
 
 
 @dataclass
-class AnswerEvent(Message):
+class AnswerEvent(Message, bubble=False):
     """One event of a running answer."""
 
     event: Event
@@ -80,21 +84,21 @@ class PassageOpened(Message):
 
 
 @dataclass
-class SetupPlanned(Message):
+class SetupPlanned(Message, bubble=False):
     """What setup would do."""
 
     plan: SetupPlan
 
 
 @dataclass
-class SetupProgress(Message):
+class SetupProgress(Message, bubble=False):
     """Setup reports on one of its phases."""
 
     event: SetupEvent
 
 
 @dataclass
-class SetupEnded(Message):
+class SetupEnded(Message, bubble=False):
     """Setup is over: done, cancelled, or failed for the reason given."""
 
     failure: Failure | None = None
