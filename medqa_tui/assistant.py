@@ -6,13 +6,13 @@ Every front end draws these events; none has a second copy of any step.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from medqa_tui.backend import Backend, GenerateRequest, GroundRequest, RetrieveRequest
+from medqa_tui.cancelling import calling, while_wanted
 from medqa_tui.domain import (
     Answer,
     AnswerStatus,
@@ -167,7 +167,7 @@ class _Run:
 
     async def _find_evidence(self) -> AsyncIterator[Event]:
         began = time.perf_counter()
-        async for ready in self.backend.prepare(self.turn):
+        async for ready in while_wanted(self.backend.prepare(self.turn), self.cancel):
             yield ready
         self.engine_start = _ms_since(began)
         if self.cancel.is_set():
@@ -222,7 +222,8 @@ class _Run:
         """Stream one generator's draft, checking each sentence as soon as it is complete."""
         buffer = SentenceBuffer()
         spoken = GeneratorKind.EXTRACTIVE if generator == "extractive" else GeneratorKind.MODEL
-        async with _following(self.cancel) as stop:
+        stop = asyncio.Event()
+        async with calling(self.cancel, stop.set):
             async for event in self.backend.generate(self._request(generator), stop):
                 match event:
                     case Token():
@@ -358,22 +359,6 @@ class _Run:
         """Tell the recorder of an answer whose listener went away before its end."""
         if self.begun and not self.finished:
             self._finish(AnswerStatus.CANCELLED)
-
-
-@contextlib.asynccontextmanager
-async def _following(cancel: asyncio.Event) -> AsyncIterator[asyncio.Event]:
-    """Give an event of its own that is set when `cancel` is, and can be set alone."""
-    stop = asyncio.Event()
-
-    async def follow() -> None:
-        await cancel.wait()
-        stop.set()
-
-    follower = asyncio.create_task(follow())
-    try:
-        yield stop
-    finally:
-        follower.cancel()
 
 
 def failed_answer(question: Question, error: MedQAError) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,12 +63,16 @@ def get_paths() -> Paths:
     import platformdirs
 
     dirs = platformdirs.PlatformDirs(APP_NAME, appauthor=False)
+    with warnings.catch_warnings():
+        # Where the system offers no runtime folder, platformdirs' own choice is good enough.
+        warnings.simplefilter("ignore")
+        runtime = Path(dirs.user_runtime_dir)
     return Paths(
         Path(dirs.user_config_dir),
         Path(dirs.user_data_dir),
         Path(dirs.user_cache_dir),
         Path(dirs.user_state_dir),
-        Path(dirs.user_runtime_dir),
+        runtime,
     )
 
 

@@ -1,14 +1,16 @@
-"""Blocking work seen from the event loop: a generator in a thread, a wait that can be cancelled."""
+"""Blocking work seen from the event loop: a generator in a thread, a queue of jobs."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
+
+from medqa_tui.cancelling import calling
 
 T = TypeVar("T")
 
@@ -45,7 +47,7 @@ async def stream_in_thread(
 
     # A daemon, so that a program that was interrupted does not wait for the end of a step.
     thread = threading.Thread(target=work, name="generate", daemon=True)
-    async with _on(cancel, stop.set):
+    async with calling(cancel, stop.set):
         thread.start()
         try:
             while not isinstance(item := await items.get(), _End):
@@ -55,19 +57,6 @@ async def stream_in_thread(
         finally:
             stop.set()
             await _outlast(ended)
-
-
-@contextlib.asynccontextmanager
-async def _on(event: asyncio.Event, call: Callable[[], None]) -> AsyncIterator[None]:
-    async def watch() -> None:
-        await event.wait()
-        call()
-
-    watcher = asyncio.create_task(watch())
-    try:
-        yield
-    finally:
-        watcher.cancel()
 
 
 async def _outlast(ended: asyncio.Event) -> None:
@@ -81,43 +70,6 @@ async def _outlast(ended: asyncio.Event) -> None:
             cancelled = error
     if cancelled:
         raise cancelled
-
-
-async def first_of(work: Coroutine[Any, Any, object], cancel: asyncio.Event) -> bool:
-    """Wait for `work` or for `cancel`, which cancels it; return whether `work` came to its end.
-
-    What `work` raises is raised here.
-    """
-    task = asyncio.ensure_future(work)
-    stop = asyncio.ensure_future(cancel.wait())
-    try:
-        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stop.cancel()
-        finished = task.done()
-        if not finished:
-            task.cancel()
-            await asyncio.wait({task})
-    if finished:
-        task.result()
-    return finished
-
-
-async def while_wanted(
-    stream: AsyncGenerator[T, None], cancel: asyncio.Event
-) -> AsyncGenerator[T, None]:
-    """Yield what `stream` yields until `cancel` is set, then close it."""
-    end = object()
-    async with contextlib.aclosing(stream):
-        while True:
-            got: list[T | object] = []
-
-            async def step(got: list[T | object] = got) -> None:
-                got.append(await anext(stream, end))
-
-            if not await first_of(step(), cancel) or got[0] is end:
-                return
-            yield cast("T", got[0])
 
 
 async def settled(future: Future[Any]) -> None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, cast
 
 from medqa_tui import events
 from medqa_tui.backend import Backend, GenerateRequest, GroundRequest, GroundResult, RetrieveRequest
+from medqa_tui.cancelling import while_wanted
 from medqa_tui.domain import Failure, GeneratorKind, ModelInfo, TokenCounts
 from medqa_tui.engine import connect, lifecycle, transport, wire
-from medqa_tui.engine.bridge import while_wanted
 from medqa_tui.engine.connect import status
 from medqa_tui.engine.status import EngineStatus
 from medqa_tui.errors import MedQAError

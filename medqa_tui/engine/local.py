@@ -9,8 +9,9 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol
 
 from medqa_tui.backend import GenerateRequest, GroundRequest, GroundResult, RetrieveRequest
+from medqa_tui.cancelling import first_of
 from medqa_tui.domain import Evidence, Failure, ModelInfo, TokenCounts
-from medqa_tui.engine.bridge import first_of, settled, stream_in_thread
+from medqa_tui.engine.bridge import settled, stream_in_thread
 from medqa_tui.engine.installed import require_active
 from medqa_tui.engine.line import Line
 from medqa_tui.engine.parts import DOING, Part, Parts

@@ -9,7 +9,8 @@ from contextlib import aclosing
 
 import pytest
 
-from medqa_tui.engine.bridge import Worker, first_of, settled, stream_in_thread, while_wanted
+from medqa_tui.cancelling import first_of, while_wanted
+from medqa_tui.engine.bridge import Worker, settled, stream_in_thread
 
 
 class Counter:
