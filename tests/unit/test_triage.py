@@ -1,5 +1,8 @@
 """The red-flag rules against what people type, and the promise that their cost is linear."""
 
+import gzip
+import json
+import os
 import random
 import subprocess
 import sys
@@ -144,6 +147,16 @@ def test_the_cost_is_linear_in_the_length() -> None:
         words = max(1, len(read_words(whole, load_rules().lexicon).texts))
         assert steps <= STEPS_PER_WORD * words, name
         assert steps <= 2.6 * max(scan(half)[1] - fixed, fixed), name
+
+
+def test_no_question_of_a_large_collection_is_taken_for_an_emergency() -> None:
+    folder = os.environ.get("MEDQA_BENCH_DATA")
+    if not folder or not (Path(folder) / "medquad.jsonl.gz").is_file():
+        pytest.skip("needs MedQuAD: set MEDQA_BENCH_DATA to the folder of medquad.jsonl.gz")
+    with gzip.open(Path(folder) / "medquad.jsonl.gz", "rt", encoding="utf-8") as lines:
+        questions = {json.loads(line)["question"] for line in lines}
+    fired = [text for text in sorted(questions)[::4] if check(text).rules]
+    assert fired == []
 
 
 def test_a_phrase_is_checked_when_it_is_compiled() -> None:
