@@ -23,10 +23,12 @@ SUPPORTED = 0.8
 PARTIAL = 0.55
 # A cited passage is kept unless another one carries the sentence so much better.
 _REPAIR_MARGIN = 0.15
-# A long word that stands nowhere in the passage is likely a made-up fact.
-_ODD_WORD = 8
+# A word with so long a stem that stands nowhere in the passage may be a made-up fact.
+_ODD_WORD = 5
 _COSINE_FLOOR, _COSINE_TOP = 0.35, 0.85
 _EMBED_SHARE = 0.3
+# An embedding may move a sentence within reach of its words, never lift it far above them.
+_LIFT = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class _Source:
     """A passage, ready to be compared with: whole, in windows of two sentences, and by sentence."""
 
     n: int
+    title: str
     subject: frozenset[str]
     whole: Words
     windows: tuple[Words, ...]
@@ -65,6 +68,7 @@ class SupportChecker:
 
     def _check(self, raw: str, request: GroundRequest, sources: Sequence[_Source]) -> Sentence:
         text, cited = parse(raw)
+        text = _unlabelled(text, sources)
         valid = tuple(n for n in cited if any(source.n == n for source in sources))
         # Whole sentences only: "take aspirin" stands in "do not take aspirin".
         plain = _normalised(text)
@@ -84,13 +88,12 @@ class SupportChecker:
         """Return how far each passage carries the sentence, by evidence number."""
         claim = analyse(text)
         lexical = {source.n: _lexical(claim, source) for source in sources}
-        if self._embed is None or max(lexical.values()) == 0.0:
-            return lexical
-        close = self._closeness(text, [s for s in sources if lexical[s.n] > 0.0])
-        return {
-            n: _capped(score, (1 - _EMBED_SHARE) * score + _EMBED_SHARE * close.get(n, 0.0))
-            for n, score in lexical.items()
-        }
+        close: dict[int, float] = {}
+        if self._embed is not None:
+            # Words alone decide the clear cases; an embedder reads some thirty sentences a second.
+            unclear = [s for s in sources if PARTIAL - _LIFT <= lexical[s.n].score < SUPPORTED]
+            close = self._closeness(text, unclear) if unclear else {}
+        return {n: _mixed(words, close.get(n)) for n, words in lexical.items()}
 
     def _closeness(self, text: str, sources: Sequence[_Source]) -> dict[int, float]:
         """Return, for each passage, the cosine of its nearest sentence, rescaled to [0, 1]."""
@@ -109,11 +112,6 @@ class SupportChecker:
         return found
 
 
-def _capped(lexical: float, mixed: float) -> float:
-    """Let an embedding move a sentence within reach of its words, never lift it far above them."""
-    return 0.0 if lexical == 0.0 else min(mixed, lexical + 0.15)
-
-
 def _judged(text: str, valid: tuple[int, ...], scores: dict[int, float]) -> Sentence:
     best = max(scores, key=lambda n: (scores[n], -n))
     carrying = tuple(n for n in valid if scores[n] >= PARTIAL)
@@ -130,21 +128,34 @@ def _judged(text: str, valid: tuple[int, ...], scores: dict[int, float]) -> Sent
     return Sentence(text, valid, Support.UNSUPPORTED, score)
 
 
-def _lexical(claim: Words, source: _Source) -> float:
+@dataclass(frozen=True, slots=True)
+class _Lexical:
+    """How far the words of a passage carry a claim, and the most that anything may make of it."""
+
+    score: float
+    ceiling: float = 1.0
+
+
+def _mixed(words: _Lexical, closeness: float | None) -> float:
+    score = words.score
+    if closeness is not None:
+        score = min((1 - _EMBED_SHARE) * score + _EMBED_SHARE * closeness, score + _LIFT)
+    return min(score, words.ceiling)
+
+
+def _lexical(claim: Words, source: _Source) -> _Lexical:
     """Return the share of the claim's words in the passage; 0 where a number or negation fails."""
     wanted = claim.stems
     if not wanted or not claim.numbers <= source.whole.numbers:
-        return 0.0
+        return _Lexical(0.0)
     window = max(source.windows, key=lambda words: len(wanted & words.stems))
     if contradicts(claim, window):
-        return 0.0
+        return _Lexical(0.0)
     missing = wanted - source.whole.stems - source.subject
     whole = 1.0 - len(missing) / len(wanted)
     near = len(wanted & (window.stems | source.subject)) / len(wanted)
-    score = 0.5 * whole + 0.5 * near
-    if any(len(word) >= _ODD_WORD for word in missing):
-        score = min(score, SUPPORTED - 0.01)
-    return score
+    odd = any(len(word) >= _ODD_WORD for word in missing)
+    return _Lexical(0.5 * whole + 0.5 * near, SUPPORTED - 0.01 if odd else 1.0)
 
 
 @lru_cache(maxsize=256)
@@ -156,12 +167,22 @@ def _source(item: Evidence) -> _Source:
     subject = " ".join(part for part in (passage.title, passage.question) if part)
     return _Source(
         n=item.n,
+        title=passage.title,
         subject=content_stems(subject),
         whole=analyse(passage.text),
         windows=tuple(analyse(pair) for pair in pairs),
         sentences=tuple(sentences),
         plain=frozenset(_normalised(sentence) for sentence in sentences),
     )
+
+
+def _unlabelled(text: str, sources: Sequence[_Source]) -> str:
+    """Return `text` without a label that a model copied from the prompt: "Asthma: It is ..."."""
+    label, colon, rest = text.partition(": ")
+    labels = {"evidence", "answer", *(source.title.lower() for source in sources)}
+    if not colon or label.lower() not in labels or not rest[:1].isupper():
+        return text
+    return rest
 
 
 def _normalised(text: str) -> str:

@@ -8,7 +8,7 @@ from medqa_tui.offline import go_offline
 
 go_offline()
 
-from tests.models import tiny_llama  # noqa: E402 - the heavy imports come after going offline
+from . import tiny_llama  # noqa: E402 - the heavy imports come after going offline
 
 
 @pytest.fixture(scope="session")

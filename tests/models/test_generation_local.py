@@ -13,7 +13,8 @@ from medqa_tui.errors import EngineError, MedQAError
 from medqa_tui.events import GenerationDone, Notice, Token
 from medqa_tui.generation import weights
 from medqa_tui.generation.local import LocalGenerator
-from tests.models.tiny_llama import ANSWERS, EVIDENCE, FACT, ROUND, SYMPTOMS, UNKNOWN, request
+
+from .tiny_llama import ANSWERS, EVIDENCE, FACT, ROUND, SYMPTOMS, UNKNOWN, request
 
 
 def run(generator, asked, cancel=None):

@@ -124,11 +124,19 @@ def test_embedding_moves_a_paraphrase_but_lifts_no_stranger():
     def far(texts):
         return np.eye(len(texts), dtype=np.float32)
 
-    paraphrase = "Corticosteroids that are inhaled calm swelling in the airways."
+    paraphrase = "Corticosteroids you breathe in calm the airways."
     scores = [check(paraphrase, embed=embed).score for embed in (far, None, near)]
     assert scores == sorted(scores)
     assert scores[0] < scores[2]
     assert check("Regular yoga and garlic cure every patient.", embed=near).score < 0.55
+
+
+def test_a_label_copied_from_the_prompt_is_taken_off():
+    text = "Asthma: Inhaled corticosteroids are taken every day to reduce swelling in the airways."
+    assert check(text).text == text.removeprefix("Asthma: ")
+    assert check(text).score == 1.0
+    kept = "Warning: Inhaled corticosteroids reduce swelling in the airways."
+    assert check(kept).text == kept
 
 
 def test_no_evidence_supports_nothing():
