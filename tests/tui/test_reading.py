@@ -7,6 +7,7 @@ import pytest
 from medqa_tui.config import Settings
 from medqa_tui.domain import GeneratorKind, ModelInfo, Sentence, Support
 from medqa_tui.safety.disclaimer import DISCLAIMER, DISCLAIMER_SHORT
+from medqa_tui.tui.screens.chat import ChatScreen
 from medqa_tui.tui.screens.help import HelpScreen
 from medqa_tui.tui.screens.passage import PassageScreen
 from medqa_tui.tui.screens.quit import QuitScreen
@@ -319,3 +320,18 @@ async def test_quitting_asks_only_while_something_runs():
     async with Script().app().run_test() as pilot:
         await pilot.press("ctrl+q")
         await until(pilot, lambda: pilot.app._exit)
+
+
+async def test_an_idle_app_is_idle(monkeypatch):
+    heard = []
+    hear = ChatScreen.on_settings_loaded
+    monkeypatch.setattr(
+        ChatScreen,
+        "on_settings_loaded",
+        lambda self, message: (heard.append(1), hear(self, message)),
+    )
+    async with Script().app().run_test() as pilot:
+        await until(pilot, lambda: "starter │ Ready" in text_of(pilot))
+        for _ in range(5):
+            await pilot.pause()
+        assert heard == [1]

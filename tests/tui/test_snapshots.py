@@ -1,0 +1,93 @@
+"""What the screens look like. Make them anew with pytest --snapshot-update, and look at each."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import pytest
+
+from medqa_tui.domain import AnswerStatus, Triage, TriageLevel
+from medqa_tui.events import TriageFound
+from medqa_tui.setup.events import Phase, PhaseState, SetupEvent
+from medqa_tui.tui.screens.setup import SetupScreen
+
+from .scripted import Gate, Script, answered_all, ask, done, ordinary, text_of, until
+
+# A new release draws the same widgets a little differently; look at them before changing this.
+MADE_WITH = "8.2.8"
+pytestmark = pytest.mark.skipif(
+    version("textual") != MADE_WITH,
+    reason=f"the snapshots were made with textual {MADE_WITH}, and this is {version('textual')}",
+)
+SIZES = [(80, 24), (120, 40), (160, 45)]
+ADVICE = Triage(
+    TriageLevel.EMERGENCY,
+    ("heart-attack",),
+    "This can be a heart attack. Call your local emergency number now and stay on the line.",
+)
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch):
+    for name in ("NO_COLOR", "TEXTUAL_COLOR_SYSTEM", "TEXTUAL_THEME", "TEXTUAL_FILTERS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+async def answer(pilot) -> None:
+    await ask(pilot)
+    await answered_all(pilot)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_an_answer(snap_compare, size):
+    assert snap_compare(Script().app(), terminal_size=size, run_before=answer)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_a_draft(snap_compare, size):
+    gate = Gate()
+
+    async def half(pilot) -> None:
+        await ask(pilot)
+        await until(pilot, gate.reached.is_set)
+        await until(pilot, lambda: "✓ 1 supported" in text_of(pilot))
+        await until(pilot, lambda: "feeling tired. [1]" in " ".join(text_of(pilot).split()))
+
+    script = Script([[*ordinary()[:6], gate]])
+    assert snap_compare(script.app(), terminal_size=size, run_before=half)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_an_emergency(snap_compare, size):
+    steps = [lambda q: TriageFound(q.turn, ADVICE), *ordinary()[:-1]]
+    script = Script([[*steps, done(status=AnswerStatus.EMERGENCY, triage=ADVICE)]])
+    assert snap_compare(script.app(), terminal_size=size, run_before=answer)
+
+
+@pytest.mark.parametrize("size", SIZES[:2], ids=str)
+def test_setup(snap_compare, size):
+    begun = SetupEvent(Phase.PREFLIGHT, PhaseState.DONE, "Enough room; answering on the CPU.")
+    half = SetupEvent(Phase.DOWNLOAD, PhaseState.PROGRESS, "all-MiniLM-L6-v2", 45e6, 90e6, "bytes")
+    script = Script(ready=False, setups=[[begun, half, ValueError("the end")]])
+
+    async def fail(pilot) -> None:
+        await until(pilot, lambda: isinstance(pilot.app.screen, SetupScreen))
+        await until(pilot, lambda: "Start" in text_of(pilot))
+        await until(pilot, lambda: not pilot.app.screen.query_one("#start").disabled)
+        await pilot.press("enter")
+        await until(pilot, lambda: "Try again" in text_of(pilot))
+
+    assert snap_compare(script.app(), terminal_size=size, run_before=fail)
+
+
+def test_the_keys(snap_compare):
+    assert snap_compare(Script().app(), press=["f1"], terminal_size=(120, 40))
+
+
+def test_the_evidence_on_a_narrow_screen(snap_compare):
+    async def toggled(pilot) -> None:
+        await answer(pilot)
+        await pilot.press("ctrl+e")
+        await until(pilot, lambda: "Evidence (3)" in text_of(pilot))
+
+    assert snap_compare(Script().app(), terminal_size=(80, 24), run_before=toggled)
