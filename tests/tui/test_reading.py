@@ -308,6 +308,17 @@ async def test_the_theme_of_the_configuration_is_used(theme):
         await until(pilot, lambda: pilot.app.theme == theme)
 
 
+@pytest.mark.parametrize("theme", ["medqa-light", "medqa-dark", "ansi-dark", "ansi-light"])
+async def test_the_disclaimer_can_be_read_in_every_theme(theme):
+    settings = Settings.model_validate({"ui": {"theme": theme}})
+    async with Script(settings=settings).app().run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: pilot.app.theme == theme)
+        await pilot.pause()
+        first = pilot.app.screen._compositor.render_strips()[0]
+        words = next(segment for segment in first if "Education" in segment.text)
+        assert words.style.color != words.style.bgcolor
+
+
 async def test_quitting_asks_only_while_something_runs():
     middle = Gate()
     async with Script([[found(), middle, *ordinary()[3:]]]).app().run_test() as pilot:
