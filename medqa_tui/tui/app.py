@@ -146,6 +146,11 @@ class MedQAApp(App[int]):
         """Begin a new session with the next question."""
         self._recorder = None
 
+    def _fatal_error(self) -> None:
+        # Textual would print a traceback with the values of variables, and so perhaps a question.
+        self.bell()
+        self._close_messages_no_wait()
+
     async def on_unmount(self) -> None:
         if self._backend is not None:
             await self._backend.aclose()
@@ -251,7 +256,12 @@ def run_app(profile: str | None = None, in_process: bool = False) -> int:
     Args:
         profile: Overrides the configured profile.
         in_process: Load the models in this process instead of the shared engine.
+
+    Raises:
+        Exception: What nobody foresaw, once the terminal is its old self, for the caller to tell.
     """
     app = MedQAApp(core_services(profile, in_process))
     app.run()
+    if app._exception is not None:
+        raise app._exception
     return app.return_code or 0

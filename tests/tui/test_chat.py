@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from medqa_tui.domain import (
     AnswerStatus,
     GeneratorKind,
@@ -13,6 +15,7 @@ from medqa_tui.domain import (
 )
 from medqa_tui.errors import EngineError, NotSetUpError
 from medqa_tui.events import DraftDropped, Notice, StatusChanged, TriageFound
+from medqa_tui.tui.screens.chat import ChatScreen
 from medqa_tui.tui.screens.setup import SetupScreen
 from medqa_tui.tui.widgets.emergency import EmergencyPanel
 from medqa_tui.tui.widgets.question import QuestionInput
@@ -278,3 +281,16 @@ async def test_one_answer_at_a_time():
         middle.opened.set()
         await answered_all(pilot)
         assert len(script.asked) == 1
+
+
+async def test_a_crash_prints_no_traceback_and_so_no_question(monkeypatch):
+    def fail(self, message):
+        question = QUESTION
+        raise ValueError(question)
+
+    monkeypatch.setattr(ChatScreen, "on_engine_ready", fail)
+    app = Script().app()
+    with pytest.raises(ValueError, match="symptoms"):
+        async with app.run_test() as pilot:
+            await until(pilot, lambda: app._exception)
+    assert not app._exit_renderables
