@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual import events
 from textual.app import ComposeResult
-from textual.containers import VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
@@ -17,41 +17,38 @@ from medqa_tui.tui.wording import one_line, plain, score_line, snippet
 _EMPTY = "The passages that an answer stands on appear here, before the answer."
 
 
-class EvidenceCard(Static, can_focus=True):
-    """One numbered passage, folded to a snippet or whole."""
+class EvidenceCard(Vertical, can_focus=True):
+    """One numbered passage, folded to its beginning or whole."""
 
     BINDINGS = bindings.CARD  # type: ignore[assignment]
 
     def __init__(self, evidence: Evidence) -> None:
-        super().__init__(markup=False, classes="card")
+        super().__init__()
         self.evidence = evidence
         self.expanded = False
 
-    def render(self) -> Content:
+    def compose(self) -> ComposeResult:
         passage = self.evidence.passage
-        sign = "▾" if self.expanded else "▸"
-        lines = [
-            Content.assemble(
-                (f"[{self.evidence.n}] ", "bold $text-accent"), (one_line(passage.title), "bold")
-            )
-        ]
-        question = one_line(passage.question)
-        if question and question != one_line(passage.title):
-            lines.append(Content.styled(question, "italic"))
-        text = plain(passage.text) if self.expanded else snippet(passage.text)
-        lines.append(Content(f"{sign} {text}"))
-        origin = (one_line(passage.source), one_line(passage.licence) if self.expanded else "")
-        where = " · ".join(part for part in origin if part)
-        for line in (where, one_line(passage.url), score_line(self.evidence.scores)):
+        title, question = one_line(passage.title), one_line(passage.question)
+        number = (f"[{self.evidence.n}] ", "bold $text-accent")
+        yield Static(Content.assemble(number, (title, "bold")), classes="card-line")
+        if question and question != title:
+            yield Static(Content(question), classes="card-line card-question")
+        yield Static(self._text(), classes="card-text")
+        origin = (one_line(passage.source), one_line(passage.url), score_line(self.evidence.scores))
+        for line in origin:
             if line:
-                lines.append(Content.styled(line, "$foreground-muted"))
-        return Content("\n").join(lines)
+                yield Static(Content(line), classes="card-line card-origin")
+
+    def _text(self) -> Content:
+        text = self.evidence.passage.text
+        return Content(f"▾ {plain(text)}" if self.expanded else f"▸ {snippet(text)}")
 
     def unfold(self, expanded: bool) -> None:
-        """Show the whole passage, or only its beginning."""
+        """Show the whole passage, or only its beginning and each line of its origin cut short."""
         self.expanded = expanded
         self.set_class(expanded, "-expanded")
-        self.refresh(layout=True)
+        self.query_one(".card-text", Static).update(self._text())
 
     def on_click(self, event: events.Click) -> None:
         if event.chain > 1:
