@@ -18,6 +18,8 @@ from medqa_tui.generation.device import Host, Wanted
 _CPU_PROMPT_TOKENS = 1024
 _GPU_PROMPT_TOKENS = 4096
 _DEFAULT_CONTEXT = 2048
+# Three are asked for; small models go on, and off the subject.
+_MAX_SENTENCES = 4
 
 
 class LocalGenerator:
@@ -155,6 +157,7 @@ class LocalGenerator:
             self._decode,
             stop=stop,
             progress=progress,
+            max_sentences=_MAX_SENTENCES,
         ):
             yield Token(request.turn, piece)
 

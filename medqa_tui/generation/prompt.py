@@ -11,17 +11,20 @@ from medqa_tui.errors import MedQAError
 
 Message = dict[str, str]
 
+# What a model says when the evidence holds no answer. An adapter learns to say it; asking the small
+# model for it in words only made its answers worse.
 ABSTAIN = "The evidence does not answer this question."
 
+# The first sentence is worded as the summaries in SmolLM2's instruction data (SmolTalk) are: the
+# untuned 135M model follows it, and talks about its task when it is asked in other words.
 _SYSTEM = (
-    "You answer health questions for patients, only from the numbered evidence. "
-    "Write two to four short sentences in plain words. "
-    "End every sentence with the number of its evidence, like this: [1]. "
-    f'If the evidence does not answer the question, write only: "{ABSTAIN}"'
+    "Provide a concise, objective summary of the input text in up to three sentences, focusing on "
+    "the facts that answer the question at its end. "
+    "End every sentence with the number of its evidence, like [1]."
 )
 _EVIDENCE = "[{n}] {title}: {text}"
 _TURN = "Earlier question: {question}\nEarlier answer: {answer}"
-_USER = "Evidence:\n{evidence}\n\n{context}Question: {question}\nAnswer from the evidence:"
+_USER = "{evidence}\n\n{context}Question: {question}\nAnswer from the evidence:"
 
 # What is remembered of a conversation: its subject, not its text.
 _MAX_TURNS = 2

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from medqa_tui.generation.stopping import first_loop
+from medqa_tui.grounding.sentences import SentenceBuffer
 
 Finish = Literal["stop", "length", "loop", "cancelled"]
 _REPLACEMENT = "\ufffd"
@@ -23,6 +24,8 @@ class Progress:
         tokens: The generated token ids, end-of-sequence included.
         text: What they say, as it was streamed.
         steps: Forward passes done, prefill included.
+        looped: It began to repeat itself.
+        full: It has as many sentences as were wanted.
         first_token_s: Seconds from the start of prefill.
     """
 
@@ -30,13 +33,21 @@ class Progress:
     text: str = ""
     steps: int = 0
     looped: bool = False
+    full: bool = False
     first_token_s: float | None = None
     total_s: float = 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing that may still come is wanted."""
+        return self.looped or self.full
 
     def finish(self, ends: frozenset[int], *, stopped: bool) -> Finish:
         """Return why the generation ended, given the end-of-sequence ids."""
         if self.looped:
             return "loop"
+        if self.full:
+            return "length"
         if self.tokens and self.tokens[-1] in ends:
             return "stop"
         return "cancelled" if stopped else "length"
@@ -49,11 +60,15 @@ class _Streamer:
     the whole, however many tokens a step brings.
     """
 
-    def __init__(self, decode: Callable[[list[int]], str], progress: Progress) -> None:
+    def __init__(
+        self, decode: Callable[[list[int]], str], progress: Progress, max_sentences: int = 0
+    ) -> None:
         self.pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._decode = decode
         self._progress = progress
         self._prompt_seen = False
+        self._sentences = SentenceBuffer()
+        self._left = max_sentences
         self._began = time.perf_counter()
 
     def put(self, value: Any) -> None:
@@ -61,7 +76,7 @@ class _Streamer:
             self._prompt_seen = True
             return
         progress = self._progress
-        if progress.looped:
+        if progress.over:
             return
         if progress.first_token_s is None:
             progress.first_token_s = time.perf_counter() - self._began
@@ -75,7 +90,8 @@ class _Streamer:
         self._emit(last=progress.looped)
 
     def end(self) -> None:
-        self._emit(last=True)
+        if not self._progress.over:
+            self._emit(last=True)
 
     def _emit(self, *, last: bool) -> None:
         progress = self._progress
@@ -84,8 +100,18 @@ class _Streamer:
             # A character of several bytes may have arrived in part.
             text = text.rstrip(_REPLACEMENT)
         if len(text) > len(progress.text) and text.startswith(progress.text):
-            self.pieces.put(text[len(progress.text) :])
-            progress.text = text
+            self._put(text[len(progress.text) :])
+
+    def _put(self, piece: str) -> None:
+        """Queue new text, up to the end of the last sentence that is wanted."""
+        if self._left:
+            self._left -= min(self._left, len(self._sentences.push(piece)))
+            if self._left == 0:
+                self._progress.full = True
+                piece = piece[: max(0, len(piece) - len(self._sentences.pending))]
+        if piece:
+            self.pieces.put(piece)
+            self._progress.text += piece
 
 
 def stream(
@@ -95,18 +121,22 @@ def stream(
     *,
     stop: threading.Event,
     progress: Progress,
+    max_sentences: int = 0,
 ) -> Iterator[str]:
     """Yield the text of `model.generate(**arguments)` while it is written.
 
     Setting `stop`, or closing the iterator, ends the generation after the step it is in. When the
     iterator is done, so is the thread behind it, and `progress` is complete.
 
+    Args:
+        max_sentences: The generation ends after so many sentences; 0 sets no bound.
+
     Raises:
         Exception: Whatever `generate()` raised.
     """
     from transformers import StoppingCriteriaList
 
-    streamer = _Streamer(decode, progress)
+    streamer = _Streamer(decode, progress, max_sentences)
     failure: list[BaseException] = []
     began = time.perf_counter()
 
@@ -144,7 +174,7 @@ def _criterion(stop: threading.Event, progress: Progress) -> Any:
         def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
             del scores, kwargs
             progress.steps += 1
-            done = stop.is_set() or progress.looped
+            done = stop.is_set() or progress.over
             return torch.full((input_ids.shape[0],), done, device=input_ids.device)
 
     return Stop()

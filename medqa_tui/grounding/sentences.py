@@ -52,6 +52,11 @@ class SentenceBuffer:
         """Return what is left, complete or not, and start afresh."""
         return self.feed("", final=True)
 
+    @property
+    def pending(self) -> str:
+        """What was pushed and belongs to no complete sentence yet."""
+        return self._text
+
     def feed(self, text: str, *, final: bool) -> list[str]:
         """Add `text`; with `final`, nothing follows and the rest is handed out too."""
         self._text += text

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Embed = Callable[[list[str]], "np.ndarray"]
 
 SUPPORTED = 0.8
-PARTIAL = 0.55
+PARTIAL = 0.65
 # A cited passage is kept unless another one carries the sentence so much better.
 _REPAIR_MARGIN = 0.15
 # A word with so long a stem that stands nowhere in the passage may be a made-up fact.
@@ -146,10 +146,10 @@ def _mixed(words: _Lexical, closeness: float | None) -> float:
 def _lexical(claim: Words, source: _Source) -> _Lexical:
     """Return the share of the claim's words in the passage; 0 where a number or negation fails."""
     wanted = claim.stems
-    if not wanted or not claim.numbers <= source.whole.numbers:
+    if not wanted:
         return _Lexical(0.0)
     window = max(source.windows, key=lambda words: len(wanted & words.stems))
-    if contradicts(claim, window):
+    if not claim.numbers <= window.numbers or contradicts(claim, window):
         return _Lexical(0.0)
     missing = wanted - source.whole.stems - source.subject
     whole = 1.0 - len(missing) / len(wanted)

@@ -14,7 +14,7 @@ from medqa_tui.events import GenerationDone, Notice, Token
 from medqa_tui.generation import weights
 from medqa_tui.generation.local import LocalGenerator
 
-from .tiny_llama import ANSWERS, EVIDENCE, FACT, ROUND, SYMPTOMS, UNKNOWN, request
+from .tiny_llama import ANSWERS, EVIDENCE, FACT, LONG, ROUND, STORY, SYMPTOMS, UNKNOWN, request
 
 
 def run(generator, asked, cancel=None):
@@ -64,14 +64,16 @@ def test_streamed_text_is_the_text_of_a_plain_generate(generator, lookup):
     assert 0 < done.first_token_ms <= done.generate_ms
 
 
-@pytest.mark.parametrize("question", ANSWERS)
+@pytest.mark.parametrize("question", [SYMPTOMS, ROUND, UNKNOWN])
 def test_prompt_lookup_changes_the_steps_and_not_the_tokens(generator, question):
     with counted(generator) as plain_steps:
         _, plain = run(generator, request(question, prompt_lookup=0))
     with counted(generator) as lookup_steps:
         _, lookup = run(generator, request(question, prompt_lookup=10))
     assert (lookup.text, lookup.tokens) == (plain.text, plain.tokens)
-    assert lookup_steps[0] < plain_steps[0]
+    # The words of a refusal stand nowhere in the prompt, so there is nothing to look up.
+    copies = question != UNKNOWN
+    assert lookup_steps[0] < plain_steps[0] if copies else lookup_steps[0] <= plain_steps[0]
 
 
 def test_info_names_everything(generator):
@@ -135,6 +137,14 @@ def test_a_loop_is_noticed_and_not_shown_to_the_end(generator, lookup):
 def test_the_length_is_bounded(generator):
     _, done = run(generator, request(max_new_tokens=5))
     assert (done.finish, done.tokens.completion) == ("length", 5)
+
+
+@pytest.mark.parametrize("lookup", [0, 10])
+def test_an_answer_ends_after_four_sentences(generator, lookup):
+    events, done = run(generator, request(LONG, prompt_lookup=lookup))
+    assert done.finish == "length"
+    assert done.text.strip() == STORY[: STORY.index(" Fluids")]
+    assert "".join(event.text for event in events) == done.text
 
 
 def test_the_model_may_decline(generator):

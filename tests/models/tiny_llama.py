@@ -32,12 +32,18 @@ EVIDENCE = tuple(
 SYMPTOMS = "What are the symptoms of asthma?"
 ROUND = "Tell me round and round"
 UNKNOWN = "Who won the cup?"
+LONG = "Say it all"
+STORY = (
+    "Asthma is common. [1] Coughing is worse at night. [1] Medicines help most people. [1] "
+    "Rest helps with the flu. [2] Fluids help too. [2] A doctor knows more. [2]"
+)
 ANSWERS = {
     SYMPTOMS: f"{FACT} [1] Inhaled medicines reduce swelling in the airways. [1]",
     ROUND: "The flu causes fever. " * 12,
     UNKNOWN: prompt.ABSTAIN,
+    LONG: STORY,
 }
-_STEPS = 150
+_STEPS = 200
 
 
 def request(question: str = SYMPTOMS, **more) -> GenerateRequest:
