@@ -5,9 +5,13 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the command line; without a command it opens the full-screen app."""
-    from medqa_tui.cli.main import run
+    try:
+        from medqa_tui.cli.main import run
 
-    run(open_app=_open_app)
+        run(open_app=_open_app)
+    except KeyboardInterrupt:
+        # Ctrl-C outside of any command: while modules are imported, or on the way out.
+        raise SystemExit(130) from None
 
 
 def _open_app(profile: str | None = None, in_process: bool = False) -> int:

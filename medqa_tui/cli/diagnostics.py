@@ -33,6 +33,8 @@ def verbosity() -> int:
 
 def prepare() -> None:
     """Make stderr replace what its encoding cannot hold, instead of raising."""
+    if sys.stderr is None:  # closed by whoever started the program
+        sys.stderr = terminal.sink(2)
     if hasattr(sys.stderr, "reconfigure"):
         sys.stderr.reconfigure(errors="replace")
 

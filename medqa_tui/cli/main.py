@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import sys
@@ -150,10 +151,16 @@ def run(open_app: Callable[..., int]) -> None:
     if not sys.warnoptions:
         # What a library warns its programmers of is noise to a person at a terminal.
         warnings.simplefilter("ignore")
+    if sys.stdin is None:  # closed by whoever started the program: it has no more to say
+        sys.stdin = terminal.sink(0)
     output.prepare()
     diagnostics.prepare()
     code = _run(sys.argv[1:], open_app)
-    output.finish()
+    try:
+        output.finish()
+    except MedQAError as error:
+        diagnostics.report(error)
+        code = code or error.exit_code
     sys.exit(code)
 
 
@@ -196,7 +203,9 @@ def _show(error: MedQAError, options: Options) -> int:
             "hint": error.hint,
             "exit_code": int(error.exit_code),
         }
-        output.emit_json({"schema_version": SCHEMA_VERSION, "error": record})
+        # Where nothing can be written any more, stderr and the exit code still tell.
+        with contextlib.suppress(BrokenPipeError, MedQAError):
+            output.emit_json({"schema_version": SCHEMA_VERSION, "error": record})
     diagnostics.report(error)
     return error.exit_code
 

@@ -6,10 +6,11 @@ import contextlib
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from medqa_tui.cli import terminal
+from medqa_tui.errors import MedQAError
 
 # JSON escapes the C0 controls itself; these reach a terminal just as well.
 _UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -17,6 +18,8 @@ _UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 def prepare() -> None:
     """Make stdout replace what its encoding cannot hold, instead of raising."""
+    if sys.stdout is None:  # closed by whoever started the program
+        sys.stdout = terminal.sink(1)
     _forgiving(sys.stdout)
 
 
@@ -31,21 +34,24 @@ def write(text: str = "", *, style: str = "", end: str = "\n", flush: bool = Fal
 
     Raises:
         BrokenPipeError: The reader has gone.
+        MedQAError: The disk behind stdout is full, or fails.
     """
     from medqa_tui.safety.sanitize import clean
 
     stream = sys.stdout
-    stream.write(terminal.paint(clean(text), style, stream) + end)
-    if flush or terminal.is_terminal(stream):
-        stream.flush()
+    with _in_words():
+        stream.write(terminal.paint(clean(text), style, stream) + end)
+        if flush or terminal.is_terminal(stream):
+            stream.flush()
 
 
 def emit_json(record: Any) -> None:
     """Write one JSON value on one line."""
     encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "")
     text = json.dumps(record, ensure_ascii=encoding != "utf8", allow_nan=False)
-    sys.stdout.write(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
-    sys.stdout.flush()
+    with _in_words():
+        sys.stdout.write(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+        sys.stdout.flush()
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -90,15 +96,33 @@ def read_line(prompt: str) -> str:
 
 
 def finish() -> None:
-    """Flush stdout, and do not complain at exit if its reader has gone."""
+    """Flush stdout, and do not complain at exit if its reader has gone.
+
+    Raises:
+        MedQAError: The disk behind stdout is full, or fails.
+    """
     import os
 
     try:
-        sys.stdout.flush()
-    except (BrokenPipeError, ValueError):
+        with _in_words():
+            sys.stdout.flush()
+    except (BrokenPipeError, ValueError, MedQAError) as error:
         # The interpreter flushes once more at exit: give it somewhere to flush to.
         sink = os.open(os.devnull, os.O_WRONLY)
         os.dup2(sink, 1)
+        if isinstance(error, MedQAError):
+            raise
+
+
+@contextlib.contextmanager
+def _in_words() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = f"{error.strerror or error}."
+        raise MedQAError("The output could not be written.", reason) from error
 
 
 def _fit(text: str, size: int) -> str:

@@ -16,6 +16,7 @@ def ensure_ready(paths: Paths, settings: Settings, *, allow_setup: bool) -> None
     """Return once the profile is installed, installing it where that is allowed.
 
     Raises:
+        UsageError: There is no such profile.
         NotSetUpError: It is not, and setup was not allowed.
         DownloadError: Something could not be fetched.
         MedQAError: Anything else that setup can meet.
@@ -24,11 +25,14 @@ def ensure_ready(paths: Paths, settings: Settings, *, allow_setup: bool) -> None
     import threading
 
     from medqa_tui.cli.setup_display import SetupDisplay
+    from medqa_tui.models.catalog import get_profile
     from medqa_tui.setup import runner
     from medqa_tui.setup.events import SetupOptions
 
     if runner.is_ready(paths, settings):
         return
+    # Before anything is said of installing it.
+    get_profile(settings.profile)
     if not allow_setup or settings.offline or not settings.setup.auto:
         runner.require_ready(paths, settings)
     diagnostics.always(f"Setting up the profile {settings.profile}; this happens once.")

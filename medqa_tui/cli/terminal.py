@@ -22,6 +22,19 @@ def is_plain() -> bool:
     return _plain
 
 
+def sink(descriptor: int) -> TextIO:
+    """Return a stream that swallows all, in the place of a closed standard stream.
+
+    It takes the closed descriptor too, so that no file or socket opened later gets that number
+    and what libraries print there.
+    """
+    opened = os.open(os.devnull, os.O_RDWR)
+    if opened != descriptor:
+        os.dup2(opened, descriptor)
+        os.close(opened)
+    return open(descriptor, "r" if descriptor == 0 else "w", encoding="utf-8")
+
+
 def is_terminal(stream: TextIO | None) -> bool:
     """Return whether `stream` is open and a person reads it."""
     try:

@@ -127,6 +127,12 @@ def test_shared_options_work_before_and_after_the_command(medqa: Program, args: 
     assert json.loads(done.stdout)["error"]["exit_code"] == 3
 
 
+def test_an_unknown_profile_is_not_announced_as_being_installed(medqa: Program) -> None:
+    done = medqa("ask", "--profile", "nope", "hi")
+    assert done.returncode == 2
+    assert "Setting up" not in done.stderr
+
+
 def test_a_bad_setting_is_a_usage_error(medqa: Program) -> None:
     done = medqa("ask", "--no-setup", "hi", MEDQA_RETRIEVAL__K="lots")
     assert done.returncode == 2
@@ -190,6 +196,44 @@ def test_a_reader_that_goes_away_is_no_error(home: Path) -> None:
     program.wait()
     program.stderr.close()
     assert said == b""
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "code"),
+    [
+        (">&-", "config get retrieval.k", 0),
+        ("2>&-", "config get retrieval.k", 0),
+        ("2>&-", "nonsense", 2),
+        ("<&-", "ask", 2),
+        ("<&- >&- 2>&-", "nonsense", 2),
+    ],
+)
+def test_closed_streams_are_no_crash(home: Path, closed: str, arguments: str, code: int) -> None:
+    shell = f'"{sys.executable}" -m medqa_tui {arguments} {closed}'
+    done = subprocess.run(
+        ["sh", "-c", shell], capture_output=True, check=False, env=clean_environment(home)
+    )
+    assert done.returncode == code
+    assert b"Traceback" not in done.stderr
+    assert b"Something went wrong" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("options", [["--version"], ["config", "show", "--json"]])
+def test_a_full_disk_behind_stdout_is_said_in_words(home: Path, options: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "medqa_tui", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            env=clean_environment(home),
+        )
+    assert done.returncode == 1
+    assert done.stderr.decode().strip() == (
+        "The output could not be written. No space left on device."
+    )
 
 
 def test_the_app_is_opened_on_a_terminal(home: Path) -> None:
