@@ -21,6 +21,8 @@ from medqa_tui.safety.sanitize import clean
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+# What an INTEGER of SQLite holds; a larger number from the command line names no entry.
+_LARGEST = 2**63 - 1
 _COLUMNS = "id, turn, session, asked, finished, status, question, text, triage, advice, writer"
 
 
@@ -169,7 +171,7 @@ class HistoryStore:
         """Return the latest entries, newest first, without their whole answers."""
         rows = self._all(
             f"SELECT {_COLUMNS} FROM turns ORDER BY id DESC LIMIT ?",  # noqa: S608 - our own names
-            (-1 if limit is None else limit,),
+            (-1 if limit is None else min(limit, _LARGEST),),
         )
         return tuple(_entry(row) for row in rows)
 
@@ -180,6 +182,8 @@ class HistoryStore:
 
     def get(self, id: int) -> Entry | None:
         """Return an entry with its whole answer, or None if there is none of that number."""
+        if abs(id) > _LARGEST:
+            return None
         row = self._one(
             f"SELECT {_COLUMNS}, answer FROM turns WHERE id = ?",  # noqa: S608 - our own names
             (id,),
@@ -188,6 +192,8 @@ class HistoryStore:
 
     def delete(self, id: int) -> bool:
         """Delete an entry, overwriting it on disk; return whether there was one."""
+        if abs(id) > _LARGEST:
+            return False
 
         def work(connection: sqlite3.Connection) -> bool:
             gone = connection.execute("DELETE FROM turns WHERE id = ?", (id,)).rowcount

@@ -100,6 +100,16 @@ def test_show(medqa: Program) -> None:
     assert "medqa-tui history list" in missing.stderr
 
 
+def test_a_number_beyond_every_entry_is_not_found(medqa: Program, kept: HistoryStore) -> None:
+    beyond = str(10**20)
+    for command in (("show", beyond), ("delete", "--yes", beyond)):
+        done = medqa("history", *command)
+        assert done.returncode == 1
+        assert "There is no such question" in done.stderr
+    assert medqa("history", "list", "-n", beyond).stdout == medqa("history", "list").stdout
+    assert not kept.delete(10**20)
+
+
 def test_delete_and_purge_need_a_yes(medqa: Program, kept: HistoryStore) -> None:
     for command in (("delete", "1"), ("purge",), ("purge", "--json")):
         refused = medqa("history", *command)
