@@ -157,7 +157,12 @@ def _tell(ctx: typer.Context, paths: Paths, active: Active) -> None:
     if options.current(ctx).json:
         from dataclasses import asdict
 
-        output.emit_json({**asdict(manifest), "folder": str(folder)})
+        from medqa_tui.contract import SCHEMA_VERSION
+
+        values = asdict(manifest)
+        # The index has a version of its own, which is not that of this output.
+        values["index_version"] = values.pop("schema_version")
+        output.emit_json({"schema_version": SCHEMA_VERSION, **values, "folder": str(folder)})
         return
     output.table(("what", "value"), _rows(manifest, str(folder)))
 

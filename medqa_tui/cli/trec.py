@@ -36,7 +36,8 @@ def read_queries(path: Path, field: str = "text") -> list[Query]:
         UsageError: The file cannot be read, or a line is not a query; the detail names the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        # Not `splitlines`, which also cuts at U+2028 and the like inside a JSON text.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UsageError(

@@ -56,8 +56,13 @@ def test_a_run_names_each_document_once_and_ranks_from_1(
 ) -> None:
     queries, run = tmp_path / f"queries.{form}", tmp_path / "run.txt"
     rows = [("q1", "asthma inhaler"), ("q2", "statins for cholesterol")]
+    if form == "jsonl":
+        # A line separator inside a text is part of it, not the end of the line.
+        rows[0] = ("q1", "asthma\u2028inhaler")
     lines = [
-        json.dumps({"_id": name, "body": text}) if form == "jsonl" else f"{name}\t{text}"
+        json.dumps({"_id": name, "body": text}, ensure_ascii=False)
+        if form == "jsonl"
+        else f"{name}\t{text}"
         for name, text in rows
     ]
     queries.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -116,6 +121,7 @@ def test_index_info_shows_the_manifest(small: Program) -> None:
     assert "starter" in done.stdout
     record = json.loads(small("index", "info", "--json").stdout)
     assert record["schema_version"] == 1
+    assert record["index_version"] == 1
     assert record["passages"] > 60
     assert record["embedder"]["dimension"] == 8
 
