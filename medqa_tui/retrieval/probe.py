@@ -37,11 +37,20 @@ with tempfile.TemporaryDirectory() as folder:
 """
 
 
+# Signals that come from outside and say nothing of hnswlib: Ctrl-C, a shutdown, a lack of memory.
+_FROM_OUTSIDE = frozenset({"SIGINT", "SIGTERM", "SIGHUP", "SIGKILL"})
+
+
 class HnswProbe(NamedTuple):
-    """Whether hnswlib works here, and if not, why, in words."""
+    """Whether hnswlib works here, and if not, why, in words.
+
+    Attributes:
+        passing: Whether the trial itself did not come to an end, so that the next may succeed.
+    """
 
     ok: bool
     reason: str
+    passing: bool = False
 
 
 def probe_hnswlib() -> HnswProbe:
@@ -54,18 +63,22 @@ def probe_hnswlib() -> HnswProbe:
         return HnswProbe(False, "the package hnswlib is not installed")
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _SCRIPT],
+            # -P: nothing is imported from the user's working folder.
+            [sys.executable, "-P", "-c", _SCRIPT],
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=_TIMEOUT_S,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return HnswProbe(False, f"the trial could not be run: {error}")
+        return HnswProbe(False, f"the trial could not be run: {error}", passing=True)
     if done.returncode == 0:
         return HnswProbe(True, "")
     if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
+        name = _signal_name(-done.returncode)
+        if name in _FROM_OUTSIDE:
+            return HnswProbe(False, f"the trial was ended by {name}", passing=True)
         return HnswProbe(
             False,
             f"it ended with {name}: it was built for another CPU; reinstall it with"
@@ -75,10 +88,18 @@ def probe_hnswlib() -> HnswProbe:
     return HnswProbe(False, f"the trial failed: {last[0]}")
 
 
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def probe_once(folder: Path) -> HnswProbe:
     """Return the probe's outcome; it is run anew only when hnswlib or the CPU is another one.
 
-    The outcome is kept in `folder`; where that cannot be written, it is just not kept.
+    The outcome is kept in `folder`, unless the trial was cut short; where that cannot be written,
+    it is just not kept.
     """
     build = hnswlib_build()
     path = folder / PROBE_FILE
@@ -89,6 +110,8 @@ def probe_once(folder: Path) -> HnswProbe:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     probe = probe_hnswlib()
+    if probe.passing:
+        return probe
     try:
         row = {"build": build, "ok": probe.ok, "reason": probe.reason}
         write_atomic(path, json.dumps(row).encode())

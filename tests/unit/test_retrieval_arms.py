@@ -195,7 +195,7 @@ def test_hnswlib_is_tried_in_another_process(tmp_path):
 def test_a_kept_probe_is_believed_until_the_build_changes(tmp_path):
     path = tmp_path / probe.PROBE_FILE
     path.write_text(json.dumps({"build": probe.hnswlib_build(), "ok": False, "reason": "kept"}))
-    assert probe.probe_once(tmp_path) == (False, "kept")
+    assert probe.probe_once(tmp_path) == probe.HnswProbe(False, "kept")
     path.write_text(json.dumps({"build": "another", "ok": False, "reason": "kept"}))
     assert probe.probe_once(tmp_path).ok
 
@@ -207,6 +207,16 @@ def test_an_illegal_instruction_is_a_reason_not_a_crash(monkeypatch):
     assert not result.ok
     assert "SIGILL" in result.reason
     assert "HNSWLIB_NO_NATIVE=1" in result.reason
+
+
+def test_a_trial_that_was_cut_short_is_not_believed_for_good(tmp_path, monkeypatch):
+    script = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
+    monkeypatch.setattr(probe, "_SCRIPT", script)
+    result = probe.probe_once(tmp_path)
+    assert not result.ok
+    assert "SIGTERM" in result.reason
+    assert "another CPU" not in result.reason
+    assert not (tmp_path / probe.PROBE_FILE).exists()
 
 
 def test_a_failing_trial_is_a_reason(monkeypatch):
