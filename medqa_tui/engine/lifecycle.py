@@ -93,6 +93,12 @@ def ensure_running(
             f"{paths.run}.",
             "medqa-tui engine stop",
         ) from error
+    except OSError as error:
+        raise EngineError(
+            "The engine could not be started.",
+            f"{error.filename or paths.run}: {error.strerror or error}.",
+            "medqa-tui doctor, or the same command with --no-engine",
+        ) from error
 
 
 def stop(paths: Paths, timeout: float = _STOP_S) -> bool:

@@ -23,8 +23,11 @@ class Line:
         """How many wait behind the one that is served."""
         return max(0, len(self._tickets) - 1)
 
-    def join(self) -> Ticket:
+    def join(self, turn: str = "") -> Ticket:
         """Stand at the end of the line and return the place in it.
+
+        Args:
+            turn: Whose answer it is, for `Ticket.others`.
 
         Raises:
             EngineError: The line is full.
@@ -35,13 +38,18 @@ class Line:
                 f"{self.waiting} answers wait already.",
                 "Ask again in a moment, or raise the limit: medqa-tui config set engine.queue 16",
             )
-        ticket = Ticket(self)
+        ticket = Ticket(self, turn)
         self._tickets.append(ticket)
         return ticket
 
     def ahead_of(self, ticket: Ticket) -> int:
         """Return how many are before `ticket`."""
         return self._tickets.index(ticket)
+
+    def others_ahead_of(self, ticket: Ticket) -> int:
+        """Return how many before `ticket` are of another turn."""
+        ahead = self._tickets[: self.ahead_of(ticket)]
+        return sum(not other.turn or other.turn != ticket.turn for other in ahead)
 
     def leave(self, ticket: Ticket) -> None:
         """Take `ticket` out, wherever it stands, and let those behind it move up."""
@@ -53,14 +61,20 @@ class Line:
 class Ticket:
     """A place in the line."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, turn: str) -> None:
         self._line = line
+        self.turn = turn
         self.moved = asyncio.Event()
 
     @property
     def ahead(self) -> int:
         """How many are served first; 0 means that it is this one's turn."""
         return self._line.ahead_of(self)
+
+    @property
+    def others(self) -> int:
+        """How many other answers are served first, not counting an earlier draft of this one."""
+        return self._line.others_ahead_of(self)
 
     def leave(self) -> None:
         """Give the place up, or make room after being served."""

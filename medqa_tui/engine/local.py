@@ -164,13 +164,14 @@ class LocalBackend:
     ) -> AsyncGenerator[GenerateEvent, None]:
         """Yield a draft's tokens once it is this request's turn; one draft is written at a time."""
         try:
-            ticket = self.line.join()
+            ticket = self.line.join(request.turn)
         except MedQAError as error:
             yield BackendFailed(request.turn, failure_of(error))
             return
         try:
-            while (ahead := ticket.ahead) and not cancel.is_set():
-                yield StatusChanged(request.turn, "waiting", _waiting(ahead))
+            while ticket.ahead and not cancel.is_set():
+                if others := ticket.others:
+                    yield StatusChanged(request.turn, "waiting", _waiting(others))
                 ticket.moved.clear()
                 await first_of(ticket.moved.wait(), cancel)
             async with aclosing(self._write(request, cancel)) as events:
@@ -276,7 +277,9 @@ class LocalBackend:
         """Say what is loaded until `part` is there or has failed, or `cancel` is set."""
         for step in Part:
             future = self.parts.want(step)
-            if not future.done() and not cancel.is_set():
+            # A profile without a re-ranker has nothing to say of it.
+            used = step is not Part.RERANKER or self.parts.active.reranker
+            if used and not future.done() and not cancel.is_set():
                 yield StatusChanged(turn, "load", DOING[step])
                 await first_of(settled(future), cancel)
             if step is part:

@@ -205,7 +205,11 @@ def start_lock(paths: Paths, timeout: float) -> BaseFileLock:
 
 
 def engine_is_alive(paths: Paths) -> bool:
-    """Return whether some process holds the engine's lock, answering or not."""
+    """Return whether some process holds the engine's lock, answering or not.
+
+    Raises:
+        EngineError: The lock cannot be opened, so that nobody can tell.
+    """
     from filelock import Timeout
 
     if not (paths.run / "engine.lock").exists():
@@ -215,6 +219,12 @@ def engine_is_alive(paths: Paths) -> bool:
             return False
     except Timeout:
         return True
+    except OSError as error:
+        raise EngineError(
+            "The engine's lock cannot be opened.",
+            f"{paths.run / 'engine.lock'}: {error.strerror or error}.",
+            "medqa-tui doctor",
+        ) from error
 
 
 def _fits(path: Path) -> bool:

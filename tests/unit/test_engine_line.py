@@ -26,6 +26,12 @@ def test_whoever_gives_up_lets_the_others_move_on() -> None:
     assert third.ahead == 1
 
 
+def test_an_earlier_draft_of_the_same_answer_is_no_other_answer() -> None:
+    line = Line(limit=8)
+    _, draft, again = line.join("a"), line.join("b"), line.join("b")
+    assert (draft.others, again.ahead, again.others) == (1, 2, 1)
+
+
 def test_a_full_line_turns_away_with_a_hint() -> None:
     line = Line(limit=2)
     tickets = [line.join() for _ in range(3)]

@@ -138,6 +138,15 @@ def test_the_lock_tells_whether_an_engine_is_there(tmp_path: Path) -> None:
     assert not transport.engine_is_alive(paths)
 
 
+def test_a_lock_that_cannot_be_opened_is_said_in_words(tmp_path: Path) -> None:
+    paths = paths_in(tmp_path)
+    # A folder in the lock's place fails for everybody, root included.
+    (paths.run / "engine.lock").mkdir(parents=True)
+    with pytest.raises(EngineError) as caught:
+        transport.engine_is_alive(paths)
+    assert "engine.lock" in caught.value.detail
+
+
 def test_windows_gets_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "win32")
     assert transport.default_transport() is Transport.PORT
