@@ -281,6 +281,8 @@ class _Run:
             GroundRequest(self.turn, self.question.text, (text,), self.evidence, generator)
         )
         for sentence in result.sentences:
+            if any(sentence.text == kept.text for kept in draft.kept):
+                continue  # small models say a thing twice before the loop is noticed
             yield SentenceChecked(self.turn, sentence)
             if sentence.support is Support.UNSUPPORTED:
                 draft.left_out.append(sentence)

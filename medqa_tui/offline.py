@@ -13,6 +13,8 @@ _ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "false",
+    # Unpacking a GGUF file draws a bar that no switch of transformers stops.
+    "TQDM_DISABLE": "1",
     "BITSANDBYTES_NOWELCOME": "1",
 }
 

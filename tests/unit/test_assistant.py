@@ -186,6 +186,12 @@ async def test_an_unsupported_sentence_is_left_out_with_a_notice() -> None:
     assert [event.code for event in events if isinstance(event, Notice)] == ["left_out"]
 
 
+async def test_a_sentence_said_twice_is_shown_once() -> None:
+    events, answer = await run(ScriptedBackend({"auto": f"{GOOD} {GOOD}"}))
+    assert answer.text == GOOD
+    assert sum(isinstance(event, SentenceChecked) for event in events) == 1
+
+
 async def test_a_hopeless_draft_is_cut_short() -> None:
     endless = " ".join([TALK] * 50)
     backend = ScriptedBackend({"auto": endless, "extractive": GOOD})
