@@ -28,6 +28,7 @@ from medqa_tui.tui.screens.quit import QuitScreen
 from medqa_tui.tui.screens.setup import SetupScreen
 from medqa_tui.tui.services import Services, core_services
 from medqa_tui.tui.themes import DARK, LIGHT, THEMES
+from medqa_tui.tui.wording import one_line
 
 if TYPE_CHECKING:
     from medqa_tui.assistant import Recorder
@@ -139,8 +140,12 @@ class MedQAApp(App[int]):
         if self.settings is None or self._backend is None:
             raise self._broken or MedQAError("The program is not ready yet.", "", "Ask again.")
         if self._recorder is None:
-            self._recorder = self.services.open_recorder(self.settings)
+            self._recorder = self.services.open_recorder(self.settings, self.tell)
         return Session(self.settings, self._backend, self._recorder)
+
+    def tell(self, message: str) -> None:
+        """Show what the user should know about keeping the history; the answer goes on."""
+        self.notify(one_line(message), severity="warning", timeout=15, markup=False)
 
     def forget_session(self) -> None:
         """Begin a new session with the next question."""

@@ -43,7 +43,8 @@ class Services:
         load_settings: Blocking; reads the configuration.
         is_ready: Blocking; whether the profile is installed.
         open_backend: Blocking; gives the backend, without starting anything.
-        open_recorder: Gives the recorder of a new session, or None if history is off.
+        open_recorder: Gives the recorder of a new session, or None if history is off; the
+            function it is given hears of a write that failed.
         plan: Blocking; what setup would install.
         run_setup: Blocking; installs, reporting each phase, until `cancel` is set.
         engine_status: Blocking; what the running engine says of itself, None where there is none.
@@ -54,7 +55,7 @@ class Services:
     is_ready: Callable[[Settings], bool]
     open_backend: Callable[[Settings], Backend]
     answer: AnswerStream
-    open_recorder: Callable[[Settings], Recorder | None]
+    open_recorder: Callable[[Settings, Callable[[str], None]], Recorder | None]
     plan: Callable[[Settings], SetupPlan]
     run_setup: Callable[[Settings, Callable[[SetupEvent], None], threading.Event], None]
     engine_status: Callable[[], EngineStatus | None]
@@ -116,13 +117,13 @@ async def _answer(
         yield event
 
 
-def _open_recorder(settings: Settings) -> Recorder | None:
+def _open_recorder(settings: Settings, tell: Callable[[str], None]) -> Recorder | None:
     if not settings.history.enabled:
         return None
     from medqa_tui.history.store import HistoryStore
     from medqa_tui.paths import get_paths
 
-    store = HistoryStore(get_paths().history_db)
+    store = HistoryStore(get_paths().history_db, tell)
     return store.recorder(store.new_session())
 
 

@@ -127,7 +127,8 @@ def outcome(answer: Answer) -> str:
         case AnswerStatus.OUT_OF_SCOPE:
             return "– Not answered: outside what this program is for."
         case AnswerStatus.CANCELLED:
-            return "■ Stopped by you. What was written so far is kept."
+            kept = " What was written so far is kept." if answer.text else ""
+            return f"■ Stopped by you.{kept}"
         case AnswerStatus.FAILED | AnswerStatus.EMERGENCY if answer.failure:
             return failure_text(answer.failure)
         case _:

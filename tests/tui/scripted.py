@@ -227,6 +227,7 @@ class Script:
     setups: list[list[SetupEvent | Exception | threading.Event]] = field(default_factory=list)
     asked: list[Question] = field(default_factory=list)
     sessions: int = 0
+    trouble: str = ""
 
     def services(self) -> Services:
         """Return the script as the app's services."""
@@ -278,8 +279,10 @@ class Script:
             else:
                 yield step(question)
 
-    def _open_recorder(self, _settings: Settings) -> Recorder | None:
+    def _open_recorder(self, _settings: Settings, tell: Callable[[str], None]) -> Recorder | None:
         self.sessions += 1
+        if self.trouble:
+            tell(self.trouble)
         return None
 
     def _run_setup(
@@ -318,16 +321,21 @@ def starter_plan() -> SetupPlan:
 
 async def _first(*events: asyncio.Event) -> None:
     tasks = [asyncio.ensure_future(event.wait()) for event in events]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        task.cancel()
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def until(pilot: Pilot[object], condition: Callable[[], object]) -> None:
     """Let the app work until `condition` holds; the test's own time limit is the last resort."""
-    async with asyncio.timeout(20):
-        while not condition():
-            await pilot.pause()
+    try:
+        async with asyncio.timeout(20):
+            while not condition():
+                await pilot.pause()
+    except TimeoutError:
+        raise AssertionError(f"this did not come to be:\n{text_of(pilot)}") from None
 
 
 async def ask(pilot: Pilot[object], text: str = QUESTION) -> None:

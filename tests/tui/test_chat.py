@@ -294,3 +294,12 @@ async def test_a_crash_prints_no_traceback_and_so_no_question(monkeypatch):
         async with app.run_test() as pilot:
             await until(pilot, lambda: app._exception)
     assert not app._exit_renderables
+
+
+async def test_a_history_that_cannot_be_written_is_told_and_the_answer_goes_on():
+    script = Script(trouble="This answer is not kept. [Errno 28] No space left on device")
+    async with script.app().run_test(size=WIDE, notifications=True) as pilot:
+        await ask(pilot)
+        await answered_all(pilot)
+        await until(pilot, lambda: "This answer is not kept." in text_of(pilot))
+        assert "✓ 1 supported" in text_of(pilot)

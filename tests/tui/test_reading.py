@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from textual.content import Content
 
 from medqa_tui.config import Settings
 from medqa_tui.domain import GeneratorKind, ModelInfo, Sentence, Support
@@ -11,6 +12,7 @@ from medqa_tui.tui.screens.chat import ChatScreen
 from medqa_tui.tui.screens.help import HelpScreen
 from medqa_tui.tui.screens.passage import PassageScreen
 from medqa_tui.tui.screens.quit import QuitScreen
+from medqa_tui.tui.widgets.answer import StreamedParagraph
 from medqa_tui.tui.widgets.conversation import Conversation
 from medqa_tui.tui.widgets.evidence import EvidenceCard
 from medqa_tui.tui.widgets.question import QuestionInput
@@ -346,3 +348,21 @@ async def test_an_idle_app_is_idle(monkeypatch):
         for _ in range(5):
             await pilot.pause()
         assert heard == [1]
+
+
+async def test_a_paragraph_that_grows_twice_before_a_layout_shows_its_last_line():
+    async with Script([[found(), token("A draft."), gate := Gate()]]).app().run_test() as pilot:
+        await ask(pilot)
+        await until(pilot, gate.reached.is_set)
+        await until(pilot, lambda: chat(pilot).query(StreamedParagraph))
+        await pilot.pause()
+        paragraph = chat(pilot).query_one(StreamedParagraph)
+        paragraph.set_content(Content("Longer."))
+        # A layout that something else asked for, before the paragraph's own turn has come.
+        for widget in (*paragraph.ancestors,)[:-2]:
+            widget._clear_arrangement_cache()
+            widget._layout_updates += 1
+        chat(pilot)._refresh_layout()
+        paragraph.set_content(Content("word " * 40 + "end"))
+        await until(pilot, lambda: "end" in text_of(pilot))
+        assert paragraph.size.height > 1

@@ -12,8 +12,9 @@ from textual.widgets.markdown import MarkdownStream
 
 from medqa_tui.domain import Answer, AnswerStatus, Evidence, Sentence, Support, Triage
 from medqa_tui.events import EvidenceFound
-from medqa_tui.tui.markdown import CITE, citation_parser
+from medqa_tui.tui.markdown import CITE
 from medqa_tui.tui.messages import CitationSelected
+from medqa_tui.tui.widgets.answer import AnswerMarkdown
 from medqa_tui.tui.wording import (
     SUPPORT_MARKS,
     SUPPORT_WORDS,
@@ -59,7 +60,7 @@ class TurnView(Vertical):
         yield Static("", markup=False, classes="advice")
         for name in ("query", "badges", "doing", "draft-label"):
             yield _line(name)
-        yield Markdown(parser_factory=citation_parser, open_links=False, classes="answer")
+        yield AnswerMarkdown()
         for name in ("outcome", "support", "sources-title"):
             yield _line(name)
 
@@ -137,8 +138,8 @@ class TurnView(Vertical):
     # -- parts --
 
     @property
-    def _markdown(self) -> Markdown:
-        return self.query_one(Markdown)
+    def _markdown(self) -> AnswerMarkdown:
+        return self.query_one(AnswerMarkdown)
 
     def _say(self, name: str, text: str) -> None:
         line = self.query_one(f".{name}", Static)
@@ -163,6 +164,9 @@ class TurnView(Vertical):
         items = [item for item in answer.evidence if item.n in cited]
         self._say("sources-title", "Sources" if items else "")
         await self.mount_all(SourceLine(self.turn, item) for item in items)
+
+    async def on_unmount(self) -> None:
+        await self._end_stream()
 
     def on_markdown_link_clicked(self, event: Markdown.LinkClicked) -> None:
         event.stop()
