@@ -79,8 +79,7 @@ def raw(text: str) -> None:
     """Write `text` as it is, such as a traceback that was asked for."""
     with _lock:
         _hide()
-        sys.stderr.write(text if text.endswith("\n") else text + "\n")
-        sys.stderr.flush()
+        _put(text if text.endswith("\n") else text + "\n")
 
 
 class StatusLine:
@@ -141,8 +140,7 @@ class StatusLine:
         with _lock:
             if self._drawn:
                 # Spaces and not an escape sequence: they work wherever a carriage return does.
-                sys.stderr.write("\r" + " " * self._drawn + "\r")
-                sys.stderr.flush()
+                _put("\r" + " " * self._drawn + "\r")
                 self._drawn = 0
 
     def pause(self) -> None:
@@ -158,8 +156,7 @@ class StatusLine:
                 if not self._held:
                     self.erase()
                     text = f"{frame} {self._message}"[: terminal.width(sys.stderr) - 1]
-                    sys.stderr.write(text)
-                    sys.stderr.flush()
+                    _put(text)
                     self._drawn = len(text)
             if self._stop.wait(_TICK):
                 return
@@ -235,5 +232,14 @@ def _line(text: str, style: str = "") -> None:
 
     with _lock:
         _hide()
-        sys.stderr.write(terminal.paint(clean(text), style, sys.stderr) + "\n")
+        _put(terminal.paint(clean(text), style, sys.stderr) + "\n")
+
+
+def _put(text: str) -> None:
+    """Write to stderr; where that fails, the notes are lost and the data on stdout is not."""
+    try:
+        sys.stderr.write(text)
         sys.stderr.flush()
+    except (OSError, ValueError):
+        # Also for what is buffered still, which the interpreter writes at exit.
+        sys.stderr = terminal.sink(2)

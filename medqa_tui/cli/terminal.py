@@ -17,11 +17,6 @@ def set_plain(plain: bool) -> None:
     _plain = plain
 
 
-def is_plain() -> bool:
-    """Return whether `--plain` was asked for."""
-    return _plain
-
-
 def sink(descriptor: int) -> TextIO:
     """Return a stream that swallows all, in the place of a closed standard stream.
 

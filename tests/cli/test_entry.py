@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -234,6 +235,21 @@ def test_a_full_disk_behind_stdout_is_said_in_words(home: Path, options: list[st
     assert done.stderr.decode().strip() == (
         "The output could not be written. No space left on device."
     )
+
+
+def test_notes_that_cannot_be_written_cost_no_data(home: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "medqa_tui", "config", "get", "-v", "retrieval.k"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=writer,
+        check=False,
+        env=clean_environment(home),
+    )
+    os.close(writer)
+    assert (done.returncode, done.stdout) == (0, b"5\n")
 
 
 def test_the_app_is_opened_on_a_terminal(home: Path) -> None:
