@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 
 from medqa_tui import assistant
 from medqa_tui.backend import RetrieveRequest
+from medqa_tui.cancelling import closing
 from medqa_tui.config import Settings, load_settings
 from medqa_tui.domain import Answer, Evidence, Question, Turn
 from medqa_tui.engine.client import open_backend
@@ -40,8 +41,10 @@ class Assistant:
         question = Question(text, uuid.uuid4().hex, context)
         backend = open_backend(self._paths, self.settings, in_process=self.in_process)
         try:
-            async for event in assistant.answer(question, backend, settings=self.settings):
-                yield event
+            answering = assistant.answer(question, backend, settings=self.settings)
+            async with closing(answering) as told:
+                async for event in told:
+                    yield event
         finally:
             await backend.aclose()
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from medqa_tui.backend import Backend, GenerateRequest, GroundRequest, RetrieveRequest
-from medqa_tui.cancelling import calling, while_wanted
+from medqa_tui.cancelling import calling, closing, while_wanted
 from medqa_tui.domain import (
     Answer,
     AnswerStatus,
@@ -30,7 +30,7 @@ from medqa_tui.domain import (
     Triage,
     TriageLevel,
 )
-from medqa_tui.errors import ExitCode, MedQAError
+from medqa_tui.errors import MedQAError
 from medqa_tui.events import (
     AnswerDone,
     BackendFailed,
@@ -83,8 +83,9 @@ async def answer(
     """
     run = _Run(question, backend, settings, recorder, cancel or asyncio.Event())
     try:
-        async for event in run.events():
-            yield event
+        async with closing(run.events()) as events:
+            async for event in events:
+                yield event
     finally:
         run.close()
 
@@ -148,27 +149,32 @@ class _Run:
         self.begun = True
         if self.triage.educate:
             try:
-                async for event in self._educate():
-                    yield self._noted(event)
+                async with closing(self._educate()) as events:
+                    async for event in events:
+                        yield self._noted(event)
             except MedQAError as error:
                 self.failure = Failure(error.title, error.detail, error.hint, error.exit_code)
         yield AnswerDone(self.turn, self._finish(self._status()))
 
     async def _educate(self) -> AsyncIterator[Event]:
-        async for event in self._find_evidence():
-            yield event
+        async with closing(self._find_evidence()) as events:
+            async for event in events:
+                yield event
         if self._stopped():
             return
         if not self.relevant:
             self.abstained = True
             return
-        async for event in self._write():
-            yield event
+        async with closing(self._write()) as events:
+            async for event in events:
+                yield event
 
     async def _find_evidence(self) -> AsyncIterator[Event]:
         began = time.perf_counter()
-        async for ready in while_wanted(self.backend.prepare(self.turn), self.cancel):
-            yield ready
+        preparing = while_wanted(self.backend.prepare(self.turn), self.cancel)
+        async with closing(preparing) as steps:
+            async for ready in steps:
+                yield ready
         self.engine_start = _ms_since(began)
         if self.cancel.is_set():
             return
@@ -181,21 +187,23 @@ class _Run:
             rerank=self.settings.retrieval.rerank,
         )
         began = time.perf_counter()
-        async for event in self.backend.retrieve(request, self.cancel):
-            match event:
-                case EvidenceFound():
-                    self.evidence, self.relevant = event.evidence, event.relevant
-                    yield event
-                case BackendFailed():
-                    self.failure = event.failure
-                case _:
-                    yield event
+        async with closing(self.backend.retrieve(request, self.cancel)) as events:
+            async for event in events:
+                match event:
+                    case EvidenceFound():
+                        self.evidence, self.relevant = event.evidence, event.relevant
+                        yield event
+                    case BackendFailed():
+                        self.failure = event.failure
+                    case _:
+                        yield event
         self.retrieve_ms = _ms_since(began)
 
     async def _write(self) -> AsyncIterator[Event]:
         draft = _Draft()
-        async for event in self._draft(draft, self.settings.answer.generator):
-            yield event
+        async with closing(self._draft(draft, self.settings.answer.generator)) as events:
+            async for event in events:
+                yield event
         if self._stopped() or draft.kept:
             return
         if draft.done is None and not draft.hopeless:
@@ -212,8 +220,9 @@ class _Run:
             self.notices.append(reason)
             yield DraftDropped(self.turn, reason)
             draft = _Draft()
-            async for event in self._draft(draft, "extractive"):
-                yield event
+            async with closing(self._draft(draft, "extractive")) as events:
+                async for event in events:
+                    yield event
         self.abstained = not draft.kept and not self._stopped()
 
     async def _draft(
@@ -224,26 +233,31 @@ class _Run:
         spoken = GeneratorKind.EXTRACTIVE if generator == "extractive" else GeneratorKind.MODEL
         stop = asyncio.Event()
         async with calling(self.cancel, stop.set):
-            async for event in self.backend.generate(self._request(generator), stop):
-                match event:
-                    case Token():
-                        async for heard in self._hear(event, draft, buffer, spoken):
-                            yield heard
-                        if draft.hopeless:
-                            stop.set()
-                    case GenerationDone():
-                        draft.done = event
-                        spoken = event.generator
-                        self._account(event)
-                    case BackendFailed():
-                        self.failure = event.failure
-                    case _:
-                        yield event
+            drafting = self.backend.generate(self._request(generator), stop)
+            async with closing(drafting) as events:
+                async for event in events:
+                    match event:
+                        case Token():
+                            hearing = self._hear(event, draft, buffer, spoken)
+                            async with closing(hearing) as heard:
+                                async for said in heard:
+                                    yield said
+                            if draft.hopeless:
+                                stop.set()
+                        case GenerationDone():
+                            draft.done = event
+                            spoken = event.generator
+                            self._account(event)
+                        case BackendFailed():
+                            self.failure = event.failure
+                        case _:
+                            yield event
         # What follows the last full stop is whole only if the generator itself came to an end.
         tail = buffer.flush() if draft.done and draft.done.finish == "stop" else []
         for sentence in tail:
-            async for checked in self._check(draft, sentence, spoken):
-                yield checked
+            async with closing(self._check(draft, sentence, spoken)) as sentences:
+                async for checked in sentences:
+                    yield checked
         if draft.left_out and draft.kept:
             yield Notice(self.turn, "left_out", _left_out(len(draft.left_out)))
 
@@ -269,8 +283,9 @@ class _Run:
         text = clean(token.text)
         yield Token(self.turn, text)
         for sentence in buffer.push(text):
-            async for checked in self._check(draft, sentence, spoken):
-                yield checked
+            async with closing(self._check(draft, sentence, spoken)) as sentences:
+                async for checked in sentences:
+                    yield checked
 
     async def _check(
         self, draft: _Draft, text: str, generator: GeneratorKind
@@ -361,16 +376,6 @@ class _Run:
         """Tell the recorder of an answer whose listener went away before its end."""
         if self.begun and not self.finished:
             self._finish(AnswerStatus.CANCELLED)
-
-
-def failed_answer(question: Question, error: MedQAError) -> Answer:
-    """Return the answer object for an error met outside the stream."""
-    return Answer(
-        question=question.text,
-        status=AnswerStatus.FAILED,
-        disclaimer=DISCLAIMER,
-        failure=Failure(error.title, error.detail, error.hint, error.exit_code or ExitCode.FAILURE),
-    )
 
 
 def _prose(sentences: list[Sentence]) -> str:

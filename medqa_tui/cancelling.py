@@ -48,7 +48,7 @@ async def first_of(work: Coroutine[Any, Any, object], cancel: asyncio.Event) -> 
 async def while_wanted(stream: AsyncIterator[T], cancel: asyncio.Event) -> AsyncGenerator[T, None]:
     """Yield what `stream` yields until `cancel` is set, then close it."""
     end = object()
-    async with _closing(stream):
+    async with closing(stream):
         while True:
             got: list[T | object] = []
 
@@ -61,9 +61,14 @@ async def while_wanted(stream: AsyncIterator[T], cancel: asyncio.Event) -> Async
 
 
 @contextlib.asynccontextmanager
-async def _closing(stream: AsyncIterator[T]) -> AsyncIterator[None]:
+async def closing(stream: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
+    """Close `stream` at the end of the body, as `aclosing` does, if it can be closed.
+
+    An inner generator that is left to the garbage collector is closed in a task of its own, at the
+    same time as whatever reads it.
+    """
     try:
-        yield
+        yield stream
     finally:
         if isinstance(stream, AsyncGenerator):
             await stream.aclose()

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from medqa_tui import assistant
+from medqa_tui.cancelling import closing
 from medqa_tui.cli import diagnostics, interrupt
 from medqa_tui.cli.ready import ensure_ready
 from medqa_tui.cli.render import AnswerPrinter
@@ -110,11 +111,13 @@ class Conversation:
                 recorder=self._recorder(),
                 cancel=cancel,
             )
-            async for event in stream:
-                if isinstance(event, AnswerDone):
-                    answer = event.answer
-                else:
-                    printer.show(event)
+            # Closed here and now if the reader of stdout is gone: the history hears of it.
+            async with closing(stream) as told:
+                async for event in told:
+                    if isinstance(event, AnswerDone):
+                        answer = event.answer
+                    else:
+                        printer.show(event)
             if answer is None:
                 raise MedQAError("The answer ended early.", "", "medqa-tui doctor")
             printer.finish(answer)

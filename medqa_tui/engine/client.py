@@ -149,11 +149,14 @@ class EngineBackend:
             try:
                 if again:
                     yield Notice(turn, "engine_restarted", "The engine ended; starting it again.")
-                    async for said in while_wanted(self.prepare(turn), cancel):
-                        yield said
-                async for event in while_wanted(self._events(path, request), cancel):
-                    written = written or isinstance(event, Token)
-                    yield event
+                    async with aclosing(while_wanted(self.prepare(turn), cancel)) as steps:
+                        async for said in steps:
+                            yield said
+                answering = while_wanted(self._events(path, request), cancel)
+                async with aclosing(answering) as told:
+                    async for event in told:
+                        written = written or isinstance(event, Token)
+                        yield event
                 return
             except _BrokenError:
                 if again or written:

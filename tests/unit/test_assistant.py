@@ -74,6 +74,7 @@ class ScriptedBackend:
     asked: list[str] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
     tokens_sent: int = 0
+    drafts_ended: int = 0
     on_token: asyncio.Event | None = None
 
     async def prepare(self, turn: str) -> AsyncIterator[StatusChanged | Notice]:
@@ -92,6 +93,15 @@ class ScriptedBackend:
         self, request: GenerateRequest, cancel: asyncio.Event
     ) -> AsyncIterator[GenerateEvent]:
         self.asked.append(request.generator)
+        try:
+            async for event in self._draft(request, cancel):
+                yield event
+        finally:
+            self.drafts_ended += 1
+
+    async def _draft(
+        self, request: GenerateRequest, cancel: asyncio.Event
+    ) -> AsyncIterator[GenerateEvent]:
         text = self.drafts[request.generator]
         kind = GeneratorKind.MODEL if request.generator == "auto" else GeneratorKind.EXTRACTIVE
         for word in text.split(" "):
@@ -284,16 +294,16 @@ async def test_cancel_ends_the_draft_and_keeps_the_checked_part() -> None:
     assert last.answer.exit_code == ExitCode.INTERRUPTED
 
 
-async def test_a_listener_that_goes_away_is_recorded() -> None:
-    memory = Memory()
+async def test_a_listener_that_goes_away_is_recorded_and_ends_the_draft() -> None:
+    memory, backend = Memory(), ScriptedBackend({"auto": GOOD})
     question = Question("What are the symptoms of type 2 diabetes?", "t1")
-    stream = assistant.answer(
-        question, ScriptedBackend({"auto": GOOD}), settings=Settings(), recorder=memory
-    )
+    stream = assistant.answer(question, backend, settings=Settings(), recorder=memory)
     async for event in stream:
         if isinstance(event, Token):
             break
     await stream.aclose()  # type: ignore[attr-defined]
+    # By now, and not whenever the garbage collector comes to it.
+    assert backend.drafts_ended == 1
     assert memory.finished
     assert memory.finished.status is AnswerStatus.CANCELLED
 
