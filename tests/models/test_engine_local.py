@@ -8,6 +8,7 @@ import logging
 import shutil
 import threading
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -169,9 +170,9 @@ async def test_the_extractive_generator_needs_no_model(backend: LocalBackend) ->
 async def test_two_drafts_of_one_process_take_turns(backend: LocalBackend) -> None:
     first, second = await asyncio.gather(
         everything(backend.generate(draft("model"), asyncio.Event())),
-        everything(backend.generate(draft("model"), asyncio.Event())),
+        everything(backend.generate(replace(draft("model"), turn="u"), asyncio.Event())),
     )
-    assert StatusChanged("t", "waiting", "Waiting for another answer.") in second
+    assert StatusChanged("u", "waiting", "Waiting for another answer.") in second
     for seen in (first, second):
         assert isinstance(seen[-1], GenerationDone)
         assert seen[-1].model.device == "cpu"
