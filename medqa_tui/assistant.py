@@ -46,6 +46,7 @@ from medqa_tui.events import (
 from medqa_tui.grounding import abstention, confidence
 from medqa_tui.grounding.sentences import SentenceBuffer
 from medqa_tui.retrieval import followup
+from medqa_tui.retrieval.relevance import worth_reading
 from medqa_tui.safety import triage
 from medqa_tui.safety.disclaimer import DISCLAIMER
 from medqa_tui.safety.sanitize import clean
@@ -123,6 +124,7 @@ class _Run:
         self.triage = Triage()
         self.query = self.question.text
         self.evidence: tuple[Evidence, ...] = ()
+        self.reading: tuple[Evidence, ...] = ()
         self.relevant = False
         self.draft = _Draft()
         self.notices: list[str] = []
@@ -192,6 +194,7 @@ class _Run:
                 match event:
                     case EvidenceFound():
                         self.evidence, self.relevant = event.evidence, event.relevant
+                        self.reading = worth_reading(event.evidence)
                         yield event
                     case BackendFailed():
                         self.failure = event.failure
@@ -266,7 +269,7 @@ class _Run:
         return GenerateRequest(
             self.turn,
             self.question.text,
-            self.evidence,
+            self.reading,
             self.question.context,
             generator=generator,
             max_new_tokens=options.max_new_tokens,
@@ -293,7 +296,7 @@ class _Run:
         if not text.strip():
             return
         result = await self.backend.ground(
-            GroundRequest(self.turn, self.question.text, (text,), self.evidence, generator)
+            GroundRequest(self.turn, self.question.text, (text,), self.reading, generator)
         )
         for sentence in result.sentences:
             if any(sentence.text == kept.text for kept in draft.kept):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from itertools import islice
 
 from medqa_tui.domain import Evidence
 from medqa_tui.retrieval import lexical, terms
@@ -26,6 +27,18 @@ NO_WORD_COSINE = 0.65
 
 LEXICAL_COVERAGE = 0.6
 """Without an embedder: keeps 82% and refuses 90%, the best that words alone gave."""
+
+MOST_READ = 3
+OTHER_TOPIC_MARGIN = 0.08
+SAME_TOPIC_MARGIN = 0.2
+"""How far below the best cosine a passage of another title, or of the best one's, is still read.
+
+On 40 questions over 199 starter cards, five found for each: 50 of the 58 passages that help are
+read, and 2 of the 122 about something else. One margin of 0.2 for all reads 52 and 18 of them.
+"""
+
+WORDS_SHARE = 0.9
+"""Without an embedder, the share of the best BM25 score: reads 46 of 53, and 3 of 115."""
 
 _CLOSE = 0.8
 _SHORTEST_FUZZY = 5
@@ -48,6 +61,30 @@ def is_relevant(query: str, evidence: Sequence[Evidence], coverage: float | None
     if covered == 0.0:
         return cosine >= NO_WORD_COSINE
     return cosine >= LOWEST_COSINE and cosine + COVERAGE_WEIGHT * covered >= THRESHOLD
+
+
+def worth_reading(evidence: Sequence[Evidence]) -> tuple[Evidence, ...]:
+    """Return the passages, one to three of them, that an answer may be written from.
+
+    A small model says something of every passage it is given, also of those that are merely next
+    in the list. The first is always read, and the numbers stay as they are.
+    """
+    if not evidence:
+        return ()
+    first = evidence[0]
+    cosines = [item.scores.dense for item in evidence if item.scores.dense is not None]
+
+    def is_near(item: Evidence) -> bool:
+        same = item.passage.title == first.passage.title
+        if not cosines:
+            words, most = item.scores.bm25 or 0.0, first.scores.bm25 or 0.0
+            return same or 0.0 < WORDS_SHARE * most <= words
+        margin = SAME_TOPIC_MARGIN if same else OTHER_TOPIC_MARGIN
+        return item.scores.dense is not None and item.scores.dense >= max(cosines) - margin
+
+    # Words alone say little of what stands further down.
+    others = evidence[1:] if cosines else evidence[1:MOST_READ]
+    return (first, *islice(filter(is_near, others), MOST_READ - 1))
 
 
 def text_coverage(query: str, item: Evidence) -> float:

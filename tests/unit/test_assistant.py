@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from medqa_tui import assistant
 from medqa_tui.backend import (
@@ -25,6 +25,7 @@ from medqa_tui.domain import (
     ModelInfo,
     Passage,
     Question,
+    Scores,
     Support,
     TokenCounts,
     Triage,
@@ -73,6 +74,7 @@ class ScriptedBackend:
     cannot_start: bool = False
     asked: list[str] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
+    read: list[tuple[int, ...]] = field(default_factory=list)
     tokens_sent: int = 0
     drafts_ended: int = 0
     on_token: asyncio.Event | None = None
@@ -93,6 +95,7 @@ class ScriptedBackend:
         self, request: GenerateRequest, cancel: asyncio.Event
     ) -> AsyncIterator[GenerateEvent]:
         self.asked.append(request.generator)
+        self.read.append(tuple(item.n for item in request.evidence))
         try:
             async for event in self._draft(request, cancel):
                 yield event
@@ -121,6 +124,7 @@ class ScriptedBackend:
         yield GenerationDone(request.turn, text, kind, info, counts, finish)  # type: ignore[arg-type]
 
     async def ground(self, request: GroundRequest) -> GroundResult:
+        self.read.append(tuple(item.n for item in request.evidence))
         return SupportChecker().check(request)
 
     async def aclose(self) -> None: ...
@@ -223,6 +227,19 @@ async def test_nothing_relevant_means_no_model_call() -> None:
     assert answer.status is AnswerStatus.ABSTAINED
     assert answer.exit_code == ExitCode.ABSTAINED
     assert answer.text
+
+
+async def test_a_passage_on_another_topic_is_shown_but_not_read() -> None:
+    evidence = (
+        Evidence(1, PASSAGE, Scores(dense=0.9)),
+        Evidence(2, replace(PASSAGE, title="Gout", text="Gout hurts."), Scores(dense=0.5)),
+        Evidence(3, PASSAGE, Scores(dense=0.8)),
+    )
+    backend = ScriptedBackend({"auto": GOOD}, evidence)
+    events, answer = await run(backend)
+    assert set(backend.read) == {(1, 3)}
+    assert answer.evidence == evidence
+    assert [e.evidence for e in events if isinstance(e, EvidenceFound)] == [evidence, evidence]
 
 
 async def test_a_model_that_declines_is_believed() -> None:
