@@ -12,6 +12,7 @@ from medqa_tui.errors import MedQAError
 from medqa_tui.models.catalog import Profile
 from medqa_tui.models.files import write_atomic
 from medqa_tui.models.records import InstallRecord
+from medqa_tui.models.shipped import adapter_problems, shipped_folder
 from medqa_tui.paths import Paths, ensure
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -45,7 +46,7 @@ class Active:
             generator=profile.generator.name,
             embedder=profile.embedder.name,
             index=profile.index,
-            adapter=profile.adapter.name if profile.adapter else None,
+            adapter=profile.adapter,
             reranker=profile.reranker.name if profile.reranker else None,
         )
 
@@ -58,8 +59,11 @@ class Active:
         return paths.models / self.embedder
 
     def adapter_dir(self, paths: Paths) -> Path | None:
-        """Return the folder of the adapter in use, if there is one."""
-        return paths.adapters / self.adapter if self.adapter else None
+        """Return the folder of the adapter in use, the user's own or a shipped one, if any."""
+        if self.adapter is None:
+            return None
+        own = paths.adapters / self.adapter
+        return own if own.is_dir() else shipped_folder(self.adapter) or own
 
     def reranker_dir(self, paths: Paths) -> Path | None:
         """Return the folder of the cross-encoder in use, if there is one."""
@@ -74,7 +78,6 @@ class Active:
         dirs = (
             self.generator_dir(paths),
             self.embedder_dir(paths),
-            self.adapter_dir(paths),
             self.reranker_dir(paths),
         )
         return tuple(folder for folder in dirs if folder is not None)
@@ -88,6 +91,9 @@ class Active:
                 found.append(f"{folder} is missing or has no install record.")
             else:
                 found += record.problems(folder, deep=deep)
+        adapter = self.adapter_dir(paths)
+        if adapter is not None:
+            found += adapter_problems(adapter, self.base, deep=deep)
         if not (self.index_dir(paths) / "manifest.json").is_file():
             found.append(f"{self.index_dir(paths)} holds no index.")
         return found

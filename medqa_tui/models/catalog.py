@@ -94,6 +94,7 @@ class Profile:
 
     Attributes:
         memory_mb: Main memory it needs while answering, in MB.
+        adapter: Name of an adapter that ships with the package.
     """
 
     name: str
@@ -102,13 +103,13 @@ class Profile:
     memory_mb: int
     generator: Component
     embedder: Component
-    adapter: Component | None = None
+    adapter: str | None = None
     reranker: Component | None = None
 
     @property
     def components(self) -> tuple[Component, ...]:
         """Everything that has to be installed, in the order it is fetched."""
-        slots = (self.generator, self.adapter, self.embedder, self.reranker)
+        slots = (self.generator, self.embedder, self.reranker)
         return tuple(component for component in slots if component is not None)
 
     @property
@@ -153,6 +154,7 @@ def _read() -> dict[str, Profile]:
             memory_mb=row["memory_mb"],
             generator=components[row["generator"]],
             embedder=components[row["embedder"]],
+            adapter=row.get("adapter"),
         )
         for name, row in data["profile"].items()
     }

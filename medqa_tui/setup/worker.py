@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from medqa_tui.errors import MedQAError
+from medqa_tui.models.active import Active
 from medqa_tui.models.catalog import Component, Conversion, Profile, get_profile
 from medqa_tui.models.files import disk_error
 from medqa_tui.offline import go_offline
@@ -186,9 +187,10 @@ def _speak(job: Job, profile: Profile, evidence: tuple[Evidence, ...]) -> str:
     from medqa_tui.events import Token
     from medqa_tui.generation.local import LocalGenerator
 
+    active = Active.of_profile(profile)
     generator = LocalGenerator.load(
-        job.paths.models / profile.generator.name,
-        None,
+        active.generator_dir(job.paths),
+        active.adapter_dir(job.paths),
         profile.name,
         profile.generator.id,
         device=job.device,

@@ -1,0 +1,79 @@
+"""Adapters that ship inside the package, and the card that each of them carries."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from medqa_tui.errors import MedQAError
+from medqa_tui.models.files import sha256_file
+
+CARD_NAME = "card.json"
+WEIGHTS_NAME = "adapter_model.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterCard:
+    """What an adapter was made for, and from what.
+
+    Attributes:
+        base: Public id of the model it fits.
+        template_sha256: Hash of the prompt's fixed words that it was trained with.
+        weights_sha256: Hash of its weights file.
+    """
+
+    name: str
+    title: str
+    base: str
+    base_revision: str
+    licence: str
+    attribution: str
+    template_sha256: str
+    weights_sha256: str
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Return the card in `folder`.
+
+        Raises:
+            MedQAError: There is none, or it is not a card.
+        """
+        path = folder / CARD_NAME
+        try:
+            row: dict[str, Any] = json.loads(path.read_bytes())
+            return cls(**{name: str(row[name]) for name in cls.__dataclass_fields__})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise MedQAError(
+                "The adapter has no readable card.",
+                f"{path}: {type(error).__name__}.",
+                "Install the program again.",
+            ) from error
+
+
+def shipped_folder(name: str) -> Path | None:
+    """Return the folder of the adapter `name` inside the package, or None if none ships."""
+    folder = Path(__file__).parent / "adapters" / name
+    return folder if (folder / CARD_NAME).is_file() else None
+
+
+def adapter_problems(folder: Path, base: str, *, deep: bool = False) -> list[str]:
+    """Return why the adapter in `folder` cannot be used on `base`, in words.
+
+    Args:
+        base: Public id of the model in use.
+        deep: Hash its weights as well.
+    """
+    try:
+        card = AdapterCard.read(folder)
+    except MedQAError as error:
+        return [f"{error.title} {error.detail}"]
+    weights = folder / WEIGHTS_NAME
+    if card.base != base:
+        return [f"The adapter {card.name} was made for {card.base}, not for {base}."]
+    if not weights.is_file():
+        return [f"{weights} is missing."]
+    if deep and sha256_file(weights) != card.weights_sha256:
+        return [f"{weights} is not what was shipped: its SHA-256 differs."]
+    return []
