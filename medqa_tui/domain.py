@@ -223,6 +223,12 @@ class Answer:
     failure: Failure | None = None
 
     @property
+    def is_context(self) -> bool:
+        """Whether a later question may lean on it: it says something about what was asked."""
+        told = (AnswerStatus.ANSWERED, AnswerStatus.EMERGENCY, AnswerStatus.CANCELLED)
+        return self.status in told and bool(self.sentences)
+
+    @property
     def exit_code(self) -> int:
         """The exit code that `ask` ends with for this answer."""
         if self.triage.is_emergency:

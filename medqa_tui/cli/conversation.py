@@ -92,7 +92,7 @@ class Conversation:
             answer = self._advice_only(question, triage, error)
         else:
             answer = self._runner.run(self._run(question, backend))
-        if answer.text:
+        if answer.is_context:
             self._turns = (*self._turns, Turn(text, answer.text))
         return answer
 

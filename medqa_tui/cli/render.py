@@ -144,7 +144,8 @@ class AnswerPrinter:
         cited_numbers = {n for sentence in answer.sentences for n in sentence.citations}
         shown = [item for item in answer.evidence if item.n in cited_numbers]
         heading = "Sources"
-        if answer.text and not answer.sentences:
+        # After an emergency's advice, what merely lies near would only lead away from it.
+        if answer.text and not answer.sentences and not answer.triage.is_emergency:
             shown, heading = list(answer.evidence), "Nearest passages"
         if shown:
             if self._written or answer.text:

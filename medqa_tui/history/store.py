@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # What an INTEGER of SQLite holds; a larger number from the command line names no entry.
 _LARGEST = 2**63 - 1
 _COLUMNS = "id, turn, session, asked, finished, status, question, text, triage, advice, writer"
+_NO_ANSWER = frozenset({AnswerStatus.ABSTAINED, AnswerStatus.OUT_OF_SCOPE, AnswerStatus.FAILED})
 
 
 class Progress(StrEnum):
@@ -156,12 +157,21 @@ class HistoryStore:
         return None if row is None else str(row[0])
 
     def turns(self, session: str) -> tuple[Turn, ...]:
-        """Return the conversation's questions that have an answer, oldest first."""
+        """Return the conversation's questions that have an answer, oldest first.
+
+        One that was refused or failed is no answer, and names no topic to go on from; what a
+        killed process had said is one.
+        """
         rows = self._all(
-            "SELECT question, text FROM turns WHERE session = ? AND text != '' ORDER BY id",
+            "SELECT question, text, status, answer FROM turns"
+            " WHERE session = ? AND text != '' ORDER BY id",
             (session,),
         )
-        return tuple(Turn(question, text) for question, text in rows)
+        return tuple(
+            Turn(question, text)
+            for question, text, status, answer in rows
+            if status not in _NO_ANSWER and not _advice_alone(status, answer)
+        )
 
     def recorder(self, session: str) -> Recorder:
         """Return what keeps the conversation `session`."""
@@ -266,6 +276,14 @@ def _entry(row: Any, answer: str | None = None) -> Entry:
         advice=advice,
         answer=_read_answer(answer),
     )
+
+
+def _advice_alone(status: str, answer: str | None) -> bool:
+    """Tell an emergency whose text, after the advice, is an "I don't know"."""
+    if status != AnswerStatus.EMERGENCY:
+        return False
+    whole = _read_answer(answer)
+    return whole is not None and not whole.is_context
 
 
 def _read_answer(text: str | None) -> Answer | None:

@@ -11,7 +11,16 @@ import pytest
 
 from medqa_tui.cli import diagnostics, output, terminal
 from medqa_tui.cli.render import AnswerPrinter
-from medqa_tui.domain import Answer, AnswerStatus, Evidence, Passage, Sentence, Support
+from medqa_tui.domain import (
+    Answer,
+    AnswerStatus,
+    Evidence,
+    Passage,
+    Sentence,
+    Support,
+    Triage,
+    TriageLevel,
+)
 from medqa_tui.errors import MedQAError
 from medqa_tui.events import DraftDropped, Notice, SentenceChecked
 
@@ -163,6 +172,20 @@ def test_an_abstention_shows_what_was_near(capsys: pytest.CaptureFixture[str]) -
         answer = Answer("q", AnswerStatus.ABSTAINED, "I don't know.", evidence=(evidence(1),))
         AnswerPrinter(line).finish(answer)
     assert capsys.readouterr().out.startswith("I don't know.\n\nNearest passages\n[1] Asthma")
+
+
+def test_an_emergency_without_an_answer_lists_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with diagnostics.StatusLine() as line:
+        emergency = Triage(TriageLevel.EMERGENCY, ("chest-pain",), "Call now.")
+        answer = Answer(
+            "q",
+            AnswerStatus.EMERGENCY,
+            "I don't know.",
+            evidence=(evidence(1),),
+            triage=emergency,
+        )
+        AnswerPrinter(line).finish(answer)
+    assert capsys.readouterr().out == "I don't know.\n"
 
 
 def test_a_dropped_draft_is_said_and_the_next_one_follows(

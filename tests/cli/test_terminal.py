@@ -81,6 +81,18 @@ def test_follow_ups_share_a_conversation_until_a_new_one(shell: pexpect.spawn) -
     assert ended(shell) == 0
 
 
+def test_a_question_that_was_refused_is_no_topic(shell: pexpect.spawn) -> None:
+    for question in (DIABETES, "Who won the 1998 World Cup?"):
+        shell.sendline(question)
+        shell.expect_exact(PROMPT)
+    shell.sendline("what about treatment")
+    shell.expect("Searched for: .*diabetes")
+    assert "World Cup" not in shell.after
+    shell.expect_exact(PROMPT)
+    shell.sendline("exit")
+    assert ended(shell) == 0
+
+
 def test_ctrl_c_at_the_prompt_gives_another_prompt(shell: pexpect.spawn) -> None:
     shell.send("half a quest")
     shell.sendintr()

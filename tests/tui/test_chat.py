@@ -207,6 +207,17 @@ async def test_a_follow_up_carries_the_conversation_and_shows_the_rewritten_quer
         assert script.asked[1].context[0].answer
 
 
+async def test_a_question_that_was_refused_is_no_context():
+    refused = done(status=AnswerStatus.ABSTAINED, text="I don't know.", sentences=())
+    script = Script([[refused], ordinary()])
+    async with script.app().run_test(size=WIDE) as pilot:
+        await ask(pilot, "Who won the 1998 World Cup?")
+        await answered_all(pilot)
+        await ask(pilot)
+        await answered_all(pilot)
+        assert script.asked[1].context == ()
+
+
 async def test_a_new_conversation_forgets_the_context_and_begins_a_session():
     script = Script([ordinary(), ordinary()])
     async with script.app().run_test(size=WIDE) as pilot:

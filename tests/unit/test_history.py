@@ -137,6 +137,25 @@ def test_turns_of_a_conversation_come_oldest_first_without_unanswered_ones(
     assert store.count() == 4
 
 
+def test_what_was_refused_or_failed_is_no_context(store: HistoryStore) -> None:
+    session = store.new_session()
+    recorder = store.recorder(session)
+    told = (Sentence("Call.", (1,)),)
+    answers = (
+        Answer("Abstained?", AnswerStatus.ABSTAINED, "I don't know."),
+        Answer("Elsewhere?", AnswerStatus.OUT_OF_SCOPE, "I only answer health questions."),
+        Answer("Failed?", AnswerStatus.FAILED, "Half. [1]", told),
+        Answer("Emergency?", AnswerStatus.EMERGENCY, "I don't know."),
+        Answer("Told?", AnswerStatus.EMERGENCY, "Call. [1]", told),
+        Answer("Cancelled?", AnswerStatus.CANCELLED, "Call. [1]", told),
+    )
+    for answer in answers:
+        recorder.begin(Question(answer.question, answer.question), Triage())
+        recorder.finish(answer.question, answer)
+    assert [turn.question for turn in store.turns(session)] == ["Told?", "Cancelled?"]
+    assert [answer.question for answer in answers if answer.is_context] == ["Told?", "Cancelled?"]
+
+
 def test_files_and_folder_are_for_their_owner_alone(store: HistoryStore, path: Path) -> None:
     _ask(store, "Why?", "t1")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -7,7 +7,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from medqa_tui.domain import AnswerStatus, Turn
+from medqa_tui.domain import Turn
 from medqa_tui.tui.messages import QuestionSubmitted
 from medqa_tui.tui.widgets.turn import TurnView
 
@@ -21,7 +21,6 @@ _KEPT = (
     "Turn this off: medqa-tui config set history.enabled false"
 )
 _NOT_KEPT = "History is off: nothing you ask is kept."
-_REMEMBERED = (AnswerStatus.ANSWERED, AnswerStatus.EMERGENCY, AnswerStatus.CANCELLED)
 
 
 class Welcome(Vertical):
@@ -74,11 +73,11 @@ class Conversation(VerticalScroll, can_focus=True):
 
     @property
     def context(self) -> tuple[Turn, ...]:
-        """The finished turns, as the next question's context."""
+        """The turns that told something, as the next question's context."""
         return tuple(
             Turn(view.question, view.answer.text)
             for view in self.turns
-            if view.answer and view.answer.status in _REMEMBERED and view.answer.text
+            if view.answer and view.answer.is_context
         )
 
     def turn(self, turn: str) -> TurnView | None:
