@@ -95,6 +95,8 @@ def test_a_question_that_was_refused_is_no_topic(shell: pexpect.spawn) -> None:
 
 def test_ctrl_c_at_the_prompt_gives_another_prompt(shell: pexpect.spawn) -> None:
     shell.send("half a quest")
+    # Once it is echoed, the line editor is waiting for more and hears the signal.
+    shell.expect_exact("half a quest")
     shell.sendintr()
     shell.expect_exact(PROMPT)
     shell.sendline("exit")
