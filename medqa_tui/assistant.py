@@ -46,6 +46,7 @@ from medqa_tui.events import (
 from medqa_tui.grounding import abstention, confidence
 from medqa_tui.grounding.sentences import SentenceBuffer
 from medqa_tui.retrieval import followup
+from medqa_tui.retrieval.focus import focus
 from medqa_tui.retrieval.relevance import worth_reading
 from medqa_tui.safety import triage
 from medqa_tui.safety.disclaimer import DISCLAIMER
@@ -123,6 +124,8 @@ class _Run:
         self.cancel = cancel
         self.triage = Triage()
         self.query = self.question.text
+        # A long story leaves a model no room for evidence, and a checker too many words to find.
+        self.asked = focus(self.question.text)
         self.evidence: tuple[Evidence, ...] = ()
         self.reading: tuple[Evidence, ...] = ()
         self.relevant = False
@@ -268,7 +271,7 @@ class _Run:
         options = self.settings.answer
         return GenerateRequest(
             self.turn,
-            self.question.text,
+            self.asked,
             self.reading,
             self.question.context,
             generator=generator,
@@ -296,7 +299,7 @@ class _Run:
         if not text.strip():
             return
         result = await self.backend.ground(
-            GroundRequest(self.turn, self.question.text, (text,), self.reading, generator)
+            GroundRequest(self.turn, self.asked, (text,), self.reading, generator)
         )
         for sentence in result.sentences:
             if any(sentence.text == kept.text for kept in draft.kept):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from medqa_tui.domain import Turn
 from medqa_tui.retrieval import terms
+from medqa_tui.retrieval.focus import focus
 
 MAX_TOPIC_WORDS = 8
 
@@ -72,13 +73,19 @@ _WEAK = _PEOPLE | frozenset(_WEAK_WORDS.split())
 def rewrite(question: str, context: Sequence[Turn]) -> str:
     """Return `question` as a query that stands alone, or unchanged if it already does.
 
+    A long message becomes what it asks; it brings its own topic.
+
     Args:
         context: The conversation so far, oldest first; only its questions are read.
     """
+    asked = focus(question)
+    if asked != question:
+        return asked
     topic, previous = "", ""
     for turn in context:
-        resolved = _resolve(turn.question, topic, previous)
-        topic = _next_topic(turn.question, resolved, topic)
+        earlier = focus(turn.question)
+        resolved = _resolve(earlier, topic, previous)
+        topic = _next_topic(earlier, resolved, topic)
         previous = resolved
     return _resolve(question, topic, previous)
 
