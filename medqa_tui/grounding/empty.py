@@ -38,6 +38,8 @@ _FILLERS = frozenset(
     )
 )
 
+_DENIAL = re.compile(r"\b(?:no|not|never|unknown|cannot)\b|n't\b", re.IGNORECASE)
+
 
 def says_nothing(sentence: str, question: str, *, copied: bool = False) -> bool:
     """Tell whether `sentence` is no statement: meta talk, an echo of `question`, a scrap.
@@ -55,4 +57,7 @@ def says_nothing(sentence: str, question: str, *, copied: bool = False) -> bool:
     stems = content_stems(text)
     if len(stems) < _MIN_CONTENT:
         return True
+    if _DENIAL.search(text) and not _DENIAL.search(question):
+        # "The cause is not known" answers "What is the cause?".
+        return False
     return not (stems - content_stems(question) - _FILLERS) and not re.search(r"\d", text)

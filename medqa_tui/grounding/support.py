@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from medqa_tui.backend import GroundRequest, GroundResult
-from medqa_tui.domain import Evidence, GeneratorKind, Sentence, Support
+from medqa_tui.domain import Evidence, GeneratorKind, Passage, Sentence, Support
+from medqa_tui.grounding.alignment import Clause, Fit, clauses, fit
 from medqa_tui.grounding.citations import parse
 from medqa_tui.grounding.empty import says_nothing
 from medqa_tui.grounding.sentences import split_sentences
-from medqa_tui.grounding.words import Words, analyse, content_stems, contradicts
+from medqa_tui.grounding.words import Words, analyse, content_stems
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,11 +22,11 @@ if TYPE_CHECKING:
 Embed = Callable[[list[str]], "np.ndarray"]
 
 SUPPORTED = 0.8
-PARTIAL = 0.65
+PARTIAL = 0.5
 # A cited passage is kept unless another one carries the sentence so much better.
 _REPAIR_MARGIN = 0.15
-# A word with so long a stem that stands nowhere in the passage may be a made-up fact.
-_ODD_WORD = 5
+_WORD = re.compile(r"[A-Za-z]+")
+_SHORT_NAME = re.compile(r"\(([A-Z][A-Za-z]*[A-Z])\)")
 _COSINE_FLOOR, _COSINE_TOP = 0.35, 0.85
 _EMBED_SHARE = 0.3
 # An embedding may move a sentence within reach of its words, never lift it far above them.
@@ -33,13 +35,13 @@ _LIFT = 0.15
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A passage, ready to be compared with: whole, in windows of two sentences, and by sentence."""
+    """A passage, ready to be compared with: whole, by clause and by sentence."""
 
     n: int
     title: str
     subject: frozenset[str]
     whole: Words
-    windows: tuple[Words, ...]
+    clauses: tuple[Clause, ...]
     sentences: tuple[str, ...]
     plain: frozenset[str]
 
@@ -86,8 +88,8 @@ class SupportChecker:
 
     def _scores(self, text: str, sources: Sequence[_Source]) -> dict[int, float]:
         """Return how far each passage carries the sentence, by evidence number."""
-        claim = analyse(text)
-        lexical = {source.n: _lexical(claim, source) for source in sources}
+        claim = clauses([text])
+        lexical = {s.n: fit(claim, s.clauses, s.subject, s.whole) for s in sources}
         close: dict[int, float] = {}
         if self._embed is not None:
             # Words alone decide the clear cases; an embedder reads some thirty sentences a second.
@@ -128,52 +130,36 @@ def _judged(text: str, valid: tuple[int, ...], scores: dict[int, float]) -> Sent
     return Sentence(text, valid, Support.UNSUPPORTED, score)
 
 
-@dataclass(frozen=True, slots=True)
-class _Lexical:
-    """How far the words of a passage carry a claim, and the most that anything may make of it."""
-
-    score: float
-    ceiling: float = 1.0
-
-
-def _mixed(words: _Lexical, closeness: float | None) -> float:
+def _mixed(words: Fit, closeness: float | None) -> float:
     score = words.score
     if closeness is not None:
         score = min((1 - _EMBED_SHARE) * score + _EMBED_SHARE * closeness, score + _LIFT)
     return min(score, words.ceiling)
 
 
-def _lexical(claim: Words, source: _Source) -> _Lexical:
-    """Return the share of the claim's words in the passage; 0 where a number or negation fails."""
-    wanted = claim.stems
-    if not wanted:
-        return _Lexical(0.0)
-    window = max(source.windows, key=lambda words: len(wanted & words.stems))
-    if not claim.numbers <= window.numbers or contradicts(claim, window):
-        return _Lexical(0.0)
-    missing = wanted - source.whole.stems - source.subject
-    whole = 1.0 - len(missing) / len(wanted)
-    near = len(wanted & (window.stems | source.subject)) / len(wanted)
-    odd = any(len(word) >= _ODD_WORD for word in missing)
-    return _Lexical(0.5 * whole + 0.5 * near, SUPPORTED - 0.01 if odd else 1.0)
-
-
 @lru_cache(maxsize=256)
 def _source(item: Evidence) -> _Source:
     passage = item.passage
     sentences = split_sentences(passage.text)
-    pairs = [" ".join(sentences[at : at + 2]) for at in range(max(1, len(sentences) - 1))]
     # The title and the question name the subject that the text speaks of as "it".
     subject = " ".join(part for part in (passage.title, passage.question) if part)
     return _Source(
         n=item.n,
         title=passage.title,
-        subject=content_stems(subject),
+        subject=content_stems(subject) | _short_names(passage),
         whole=analyse(passage.text),
-        windows=tuple(analyse(pair) for pair in pairs),
+        clauses=clauses(sentences),
         sentences=tuple(sentences),
         plain=frozenset(_normalised(sentence) for sentence in sentences),
     )
+
+
+def _short_names(passage: Passage) -> frozenset[str]:
+    """Return the stems of short names of the title that the text gives: "(COPD)"."""
+    initials = {word[0].lower() for word in _WORD.findall(passage.title)}
+    names = [name for name in _SHORT_NAME.findall(passage.text) if name[0].lower() in initials]
+    acronym = "".join(word[0] for word in _WORD.findall(passage.title))
+    return content_stems(" ".join([*names, acronym] if len(acronym) > 1 else names))
 
 
 def _unlabelled(text: str, sources: Sequence[_Source]) -> str:

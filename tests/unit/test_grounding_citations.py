@@ -67,3 +67,16 @@ def test_abstention_says_what_was_searched():
     assert "What causes xyz?" in found
     assert found != nothing
     assert len(abstention.message("long " * 500, evidence_found=False)) < 600
+
+
+def test_confidence_is_never_certain_without_calibration():
+    sure = [_evidence(n, dense=0.99, rerank=20.0, dense_rank=n, bm25_rank=n) for n in (1, 2)]
+    assert estimate([_supported(1), _supported(2)], sure).score == 0.95
+
+
+def test_confidence_falls_when_a_sentence_cites_a_far_passage():
+    near = [_evidence(1, dense=0.7), _evidence(2, dense=0.68)]
+    far = [_evidence(1, dense=0.7), _evidence(2, dense=0.35)]
+    cited = [_supported(1), _supported(2)]
+    assert estimate(cited, far).score < estimate(cited, near).score
+    assert estimate([_supported(2)], far).score < estimate([_supported(2)], far[1:]).score
