@@ -9,8 +9,8 @@ from collections import Counter
 from medqa_tui.retrieval import terms
 
 LONG = 300
-"""Characters from which a message is a story. Twelve of 1,500 characters, which begin with other
-things as letters do, all found their card and passed the gate by what they ask; as they are, two
+"""Characters from which a message is a story. Sixteen of 1,500 characters, which begin with other
+things as letters do, all found their card and passed the gate by what they ask; as they are, four
 passed, since an embedder reads 256 word pieces and makes one point of them all."""
 
 MOST_QUESTIONS = 2
