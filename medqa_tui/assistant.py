@@ -45,9 +45,7 @@ from medqa_tui.events import (
 )
 from medqa_tui.grounding import abstention, confidence
 from medqa_tui.grounding.sentences import SentenceBuffer
-from medqa_tui.retrieval import followup
-from medqa_tui.retrieval.focus import focus
-from medqa_tui.retrieval.relevance import worth_reading
+from medqa_tui.retrieval import focus, followup, relevance
 from medqa_tui.safety import triage
 from medqa_tui.safety.disclaimer import DISCLAIMER
 from medqa_tui.safety.sanitize import clean
@@ -124,8 +122,7 @@ class _Run:
         self.cancel = cancel
         self.triage = Triage()
         self.query = self.question.text
-        # A long story leaves a model no room for evidence, and a checker too many words to find.
-        self.asked = focus(self.question.text)
+        self.asked = focus.focus(self.question.text)  # a story leaves no room for evidence
         self.evidence: tuple[Evidence, ...] = ()
         self.reading: tuple[Evidence, ...] = ()
         self.relevant = False
@@ -140,8 +137,7 @@ class _Run:
         self.retrieve_ms: float | None = None
         self.first_token: float | None = None
         self.generate_ms: float | None = None
-        self.begun = False
-        self.finished = False
+        self.begun = self.finished = False
 
     # -- the steps, in order ---------------------------------------------------------------
 
@@ -197,7 +193,7 @@ class _Run:
                 match event:
                     case EvidenceFound():
                         self.evidence, self.relevant = event.evidence, event.relevant
-                        self.reading = worth_reading(event.evidence)
+                        self.reading = relevance.worth_reading(event.evidence)
                         yield event
                     case BackendFailed():
                         self.failure = event.failure
