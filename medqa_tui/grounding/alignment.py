@@ -112,7 +112,6 @@ class Clause:
 
     Attributes:
         leans: It names its subject by a pronoun, or not at all.
-        verb: Its verb was found, so its subject is no guess.
         kinds: Numbers in its subject, as in "type 2".
     """
 
@@ -120,7 +119,6 @@ class Clause:
     words: Words
     subject: frozenset[str]
     leans: bool
-    verb: bool
     kinds: frozenset[str]
 
 
@@ -155,7 +153,7 @@ def read_clause(text: str) -> Clause:
         names = ()
     stems = frozenset(name for name in names if name[0] != "#")
     leans = _ANAPHOR.match(text) is not None or not names
-    return Clause(text, analyse(text), stems, leans, verb, frozenset(names) - stems)
+    return Clause(text, analyse(text), stems, leans, frozenset(names) - stems)
 
 
 def fit(
@@ -168,8 +166,10 @@ def fit(
         whole: The words of all of the passage.
     """
     fits = [_best(part, passage, topic, whole) for part in claim]
-    if not fits or not all(item.score for item in fits):
-        return Fit(0.0)
+    if len(claim) > 1 and not all(item.score for item in fits):
+        # The clauses may be one after all: "dust and smoke that ...".
+        joined = read_clause(" ".join(part.text for part in claim))
+        return replace(_best(joined, passage, topic, whole), ceiling=CEILING)
     lengths = [max(1, len(part.words.stems)) for part in claim]
     score = sum(n * item.score for n, item in zip(lengths, fits, strict=True)) / sum(lengths)
     return Fit(score, min(item.ceiling for item in fits))
@@ -194,7 +194,7 @@ def _carried(
     known = topic | _GENERIC
     ceiling = _subject_ceiling(claim, carrier, basis, topic, whole)
     joined = _joined(claim, at, passage, known, basis)
-    if ceiling == 0.0 or _reversed(claim, carrier) or contradicts(claim.words, joined):
+    if ceiling == 0.0 or _reversed(claim, carrier) or contradicts(claim.words, joined, whole):
         return Fit(0.0)
     if not _numbers_stand(claim.words, joined, topic):
         return Fit(0.0)
@@ -206,7 +206,10 @@ def _carried(
     if strays and len(strays) >= _STRAY_SHARE * len(predicate):
         return Fit(0.0)
     borrowed = (wanted & joined.stems) - carrier.words.stems - known
-    doubtful = (claim.words.affirmed & basis.negated) - basis.affirmed - claim.words.negated
+    doubtful = (
+        bool(claim.words.denied - basis.negated)
+        or (claim.words.affirmed & basis.negated) - basis.affirmed - claim.words.negated
+    )
     odd = any(len(word) >= _ODD_WORD for word in missing)
     if strays or borrowed or doubtful or odd or _bolder(claim, carrier):
         ceiling = CEILING
@@ -229,11 +232,8 @@ def _subject_ceiling(
         if not here and (own or (elsewhere and carrier.subject & topic)):
             return 0.0
         return CEILING
-    if rivals and claim.subject and not claim.subject & carrier.subject:
-        # The title is no subject of what the passage says of something else.
-        told = carrier.verb and not carrier.leans
-        return 0.0 if told and not claim.subject & carrier.words.stems else CEILING
-    return 1.0
+    # The title may stand for what the passage says of a part of it, but not outright.
+    return CEILING if rivals and claim.subject and not claim.subject & carrier.subject else 1.0
 
 
 def _joined(

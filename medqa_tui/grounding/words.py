@@ -170,8 +170,13 @@ def analyse(text: str) -> Words:
             reach = _REACH
             continue
         if word in _DENYING:
-            reach = _REACH
-            word = _DENYING[word]
+            # "Unknown" denies itself alone, not what follows.
+            found = stem(_DENYING[word])
+            order.append(found)
+            denied.add(found)
+            negated.add(found)
+            reach = 0
+            continue
         if word in _STOP:
             continue
         found = stem(word)
@@ -214,14 +219,19 @@ def stem(word: str) -> str:
     return _trim(word)
 
 
-def contradicts(claim: Words, evidence: Words) -> bool:
-    """Tell whether `claim` denies or affirms what `evidence` does not, or turns its direction."""
+def contradicts(claim: Words, evidence: Words, whole: Words | None = None) -> bool:
+    """Tell whether `claim` denies or affirms what `evidence` does not, or turns its direction.
+
+    Args:
+        whole: All of the text that `evidence` is from, where it may deny in other words.
+    """
     if claim.denied & evidence.affirmed - evidence.negated:
         return True
     # "Does not hurt" may be "painless", but not without any negation.
-    if claim.denied - evidence.negated and not evidence.negated and not _FEW & evidence.stems:
+    around = whole or evidence
+    if claim.denied - evidence.negated and not around.negated and not _FEW & around.stems:
         return True
-    if not claim.negated:
+    if not claim.negated and not _FEW & claim.stems:
         turned = (claim.affirmed & evidence.negated) - evidence.affirmed
         if turned & evidence.denied or len(turned) > 1:
             return True
