@@ -76,6 +76,7 @@ def ask(question: str) -> Run:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        check=False,
     )
     wall = time.perf_counter() - began
     if done.returncode not in _FINE:
