@@ -112,18 +112,14 @@ class Measured:
 # -- the children -------------------------------------------------------------------------------
 
 
-def run(job: Job) -> dict[str, Any]:
-    """Run one child and return what it wrote.
-
-    Raises:
-        SystemExit: It failed; its own words are on stderr.
-    """
+def run(job: Job) -> dict[str, Any] | None:
+    """Run one child and return what it wrote, or None if it failed; its words are on stderr."""
     given, out = Path(job.work) / "job.json", Path(job.work) / "result.json"
     given.write_text(json.dumps(asdict(job)), encoding="utf-8")
     script = Path(__file__).with_name("_decode_child.py")
     done = subprocess.run([sys.executable, str(script), str(given), str(out)], check=False)
     if done.returncode:
-        raise SystemExit(f"{job.kind} failed with exit code {done.returncode}.")
+        return None
     result: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
     return result
 
@@ -233,10 +229,19 @@ def main() -> None:
         )
         note("preparing prompts and weights")
         defaults = run(base)
+        if defaults is None:
+            raise SystemExit("The prompts and weights could not be prepared.")
         for variant in variants:
-            it = Measured.of(run(job_of(variant, base, chosen.adapter, chosen.gguf)))
+            row = run(job_of(variant, base, chosen.adapter, chosen.gguf))
+            if row is None:
+                # What the others took is worth too much to be lost with it.
+                note(f"{variant.name} failed and is left out.")
+                continue
+            it = Measured.of(row)
             measured[variant.name] = it
             note(f"{variant.name}: {it.seconds:.2f} s an answer, loaded in {it.load_s:.1f} s")
+    if not measured:
+        raise SystemExit("Nothing was measured.")
     prompts = {name: [draft.prompt for draft in it.drafts] for name, it in measured.items()}
     lengths = next(iter(prompts.values()))
     if any(other != lengths for other in prompts.values()):
