@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from medqa_tui.backend import Backend, GenerateRequest, GroundRequest, RetrieveRequest
@@ -24,7 +23,6 @@ from medqa_tui.domain import (
     ModelInfo,
     Question,
     Sentence,
-    Support,
     Timings,
     TokenCounts,
     Triage,
@@ -44,6 +42,7 @@ from medqa_tui.events import (
     TriageFound,
 )
 from medqa_tui.grounding import abstention, confidence
+from medqa_tui.grounding.draft import Draft
 from medqa_tui.grounding.sentences import SentenceBuffer
 from medqa_tui.retrieval import focus, followup, relevance
 from medqa_tui.safety import triage
@@ -52,9 +51,6 @@ from medqa_tui.safety.sanitize import clean
 
 if TYPE_CHECKING:
     from medqa_tui.config import Settings
-
-# A draft whose first sentences all fail the check is not worth the rest of its tokens.
-_HOPELESS_AFTER = 2
 
 
 class Recorder(Protocol):
@@ -90,19 +86,6 @@ async def answer(
         run.close()
 
 
-@dataclass
-class _Draft:
-    """What one generator has written so far, sentence by sentence."""
-
-    kept: list[Sentence] = field(default_factory=list)
-    left_out: list[Sentence] = field(default_factory=list)
-    done: GenerationDone | None = None
-
-    @property
-    def hopeless(self) -> bool:
-        return not self.kept and len(self.left_out) >= _HOPELESS_AFTER
-
-
 class _Run:
     """The state of one answer while it is made."""
 
@@ -126,7 +109,8 @@ class _Run:
         self.evidence: tuple[Evidence, ...] = ()
         self.reading: tuple[Evidence, ...] = ()
         self.relevant = False
-        self.draft = _Draft()
+        self.draft = Draft()
+        self.generated: GenerationDone | None = None
         self.notices: list[str] = []
         self.model = ModelInfo(profile=settings.profile)
         self.tokens = TokenCounts()
@@ -202,35 +186,35 @@ class _Run:
         self.retrieve_ms = _ms_since(began)
 
     async def _write(self) -> AsyncIterator[Event]:
-        draft = _Draft()
-        async with closing(self._draft(draft, self.settings.answer.generator)) as events:
+        async with closing(self._draft(self.settings.answer.generator)) as events:
             async for event in events:
                 yield event
-        if self._stopped() or draft.kept:
+        if self._stopped() or self.draft.kept:
             return
-        if draft.done is None and not draft.hopeless:
+        done = self.generated
+        if done is None and not self.draft.is_hopeless:
             self.failure = Failure(
                 "The answer ended before it began.",
                 "The generator closed without a word.",
                 "Ask again; if it happens twice, run: medqa-tui doctor",
             )
             return
-        wrote = draft.done.generator if draft.done else GeneratorKind.MODEL
-        declined = draft.done is not None and draft.done.finish == "abstain"
-        if wrote is GeneratorKind.MODEL and not declined:
+        declined = done is not None and done.finish == "abstain"
+        if not declined and (done is None or done.generator is GeneratorKind.MODEL):
             reason = "The model's draft did not stand in the evidence, so the answer quotes it."
             self.notices.append(reason)
             yield DraftDropped(self.turn, reason)
-            draft = _Draft()
-            async with closing(self._draft(draft, "extractive")) as events:
+            async with closing(self._draft("extractive")) as events:
                 async for event in events:
                     yield event
-        self.abstained = not draft.kept and not self._stopped()
+        self.abstained = not self.draft.kept and not self._stopped()
 
     async def _draft(
-        self, draft: _Draft, generator: Literal["auto", "model", "extractive"]
+        self, generator: Literal["auto", "model", "extractive"]
     ) -> AsyncIterator[Event]:
         """Stream one generator's draft, checking each sentence as soon as it is complete."""
+        draft = self.draft = Draft(self.reading)
+        self.generated = None
         buffer = SentenceBuffer()
         spoken = GeneratorKind.EXTRACTIVE if generator == "extractive" else GeneratorKind.MODEL
         stop = asyncio.Event()
@@ -240,14 +224,13 @@ class _Run:
                 async for event in events:
                     match event:
                         case Token():
-                            hearing = self._hear(event, draft, buffer, spoken)
-                            async with closing(hearing) as heard:
+                            async with closing(self._hear(event, buffer, spoken)) as heard:
                                 async for said in heard:
                                     yield said
-                            if draft.hopeless:
+                            if draft.is_hopeless:
                                 stop.set()
                         case GenerationDone():
-                            draft.done = event
+                            self.generated = event
                             spoken = event.generator
                             self._account(event)
                         case BackendFailed():
@@ -255,9 +238,10 @@ class _Run:
                         case _:
                             yield event
         # What follows the last full stop is whole only if the generator itself came to an end.
-        tail = buffer.flush() if draft.done and draft.done.finish == "stop" else []
+        done = self.generated
+        tail = buffer.flush() if done and done.finish == "stop" else []
         for sentence in tail:
-            async with closing(self._check(draft, sentence, spoken)) as sentences:
+            async with closing(self._check(sentence, spoken)) as sentences:
                 async for checked in sentences:
                     yield checked
         if draft.left_out and draft.kept:
@@ -278,36 +262,28 @@ class _Run:
         )
 
     async def _hear(
-        self, token: Token, draft: _Draft, buffer: SentenceBuffer, spoken: GeneratorKind
+        self, token: Token, buffer: SentenceBuffer, spoken: GeneratorKind
     ) -> AsyncIterator[Event]:
         if self.first_token is None:
             self.first_token = _ms_since(self.started)
         text = clean(token.text)
         yield Token(self.turn, text)
         for sentence in buffer.push(text):
-            async with closing(self._check(draft, sentence, spoken)) as sentences:
+            async with closing(self._check(sentence, spoken)) as sentences:
                 async for checked in sentences:
                     yield checked
 
-    async def _check(
-        self, draft: _Draft, text: str, generator: GeneratorKind
-    ) -> AsyncIterator[Event]:
+    async def _check(self, text: str, generator: GeneratorKind) -> AsyncIterator[Event]:
         if not text.strip():
             return
         result = await self.backend.ground(
             GroundRequest(self.turn, self.asked, (text,), self.reading, generator)
         )
         for sentence in result.sentences:
-            if any(sentence.text == kept.text for kept in draft.kept):
-                continue  # small models say a thing twice before the loop is noticed
-            yield SentenceChecked(self.turn, sentence)
-            if sentence.support is Support.UNSUPPORTED:
-                draft.left_out.append(sentence)
-                continue
-            draft.kept.append(sentence)
-            self.draft = draft
-            if self.recorder:
-                self.recorder.partial(self.turn, _prose(draft.kept))
+            for shown in self.draft.take(sentence, generator):
+                yield SentenceChecked(self.turn, shown)
+            if self.recorder and self.draft.kept:
+                self.recorder.partial(self.turn, _prose(self.draft.kept))
 
     # -- bookkeeping -----------------------------------------------------------------------
 

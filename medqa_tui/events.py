@@ -69,7 +69,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class SentenceChecked:
-    """A finished sentence of the draft and what its evidence says of it."""
+    """A finished sentence that stands in its evidence and belongs to the answer."""
 
     turn: str
     sentence: Sentence

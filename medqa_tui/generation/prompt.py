@@ -99,7 +99,7 @@ def fit(
     raise MedQAError(
         "The question and its evidence are too long for this model.",
         f"There is room for {budget} tokens.",
-        "Ask a shorter question, or use: --generator extractive",
+        "Ask a shorter question, or quote only: medqa-tui config set answer.generator extractive",
     )
 
 
