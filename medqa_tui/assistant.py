@@ -186,7 +186,10 @@ class _Run:
         self.retrieve_ms = _ms_since(began)
 
     async def _write(self) -> AsyncIterator[Event]:
-        async with closing(self._draft(self.settings.answer.generator)) as events:
+        # Beside an emergency's advice stand only the evidence's own words.
+        alarmed = self.triage.level is not TriageLevel.NONE
+        generator = "extractive" if alarmed else self.settings.answer.generator
+        async with closing(self._draft(generator)) as events:
             async for event in events:
                 yield event
         if self._stopped() or self.draft.kept:

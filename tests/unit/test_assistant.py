@@ -250,10 +250,10 @@ async def test_a_model_that_declines_is_believed() -> None:
 
 
 async def test_an_emergency_is_told_first_and_still_answered() -> None:
-    events, answer = await run(
-        ScriptedBackend({"auto": GOOD}), "crushing chest pain spreading to my left arm"
-    )
+    backend = ScriptedBackend({"extractive": GOOD})
+    events, answer = await run(backend, "crushing chest pain spreading to my left arm")
     assert isinstance(events[0], TriageFound)
+    assert backend.asked == ["extractive"], "no model writes beside an emergency's advice"
     assert answer.status is AnswerStatus.EMERGENCY
     assert answer.exit_code == ExitCode.EMERGENCY
     assert answer.text == GOOD
