@@ -49,7 +49,8 @@ async def while_wanted(stream: AsyncIterator[T], cancel: asyncio.Event) -> Async
     """Yield what `stream` yields until `cancel` is set, then close it."""
     end = object()
     async with closing(stream):
-        while True:
+        # What was received before the cancel but not asked for yet is not wanted either.
+        while not cancel.is_set():
             got: list[T | object] = []
 
             async def step(got: list[T | object] = got) -> None:
