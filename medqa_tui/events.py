@@ -78,7 +78,7 @@ class SentenceChecked:
 
 @dataclass(frozen=True, slots=True)
 class DraftDropped:
-    """The draft so far is withdrawn (it does not stand in the evidence); another one follows."""
+    """The draft, of which no sentence was shown as checked, is withdrawn; another one follows."""
 
     turn: str
     reason: str
@@ -101,8 +101,9 @@ class GenerationDone:
 
     Attributes:
         text: The whole draft, raw, with the citation marks the generator wrote.
-        finish: `stop` (end of sequence), `length`, `loop`, `cancelled`, or `abstain` (the
-            model itself said that the evidence does not answer).
+        finish: `stop` (end of sequence, or of the last sentence that was wanted), `length` (of
+            tokens), `loop`, `cancelled`, or `abstain` (the model itself said that the evidence
+            does not answer, or no sentence of it is worth quoting).
         generate_ms: From the start of prefill to the last token, in milliseconds.
         first_token_ms: From the start of prefill to the first token, in milliseconds.
     """

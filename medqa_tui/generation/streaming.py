@@ -46,9 +46,8 @@ class Progress:
         """Return why the generation ended, given the end-of-sequence ids."""
         if self.looped:
             return "loop"
-        if self.full:
-            return "length"
-        if self.tokens and self.tokens[-1] in ends:
+        # What was wanted ends with a full stop, so nothing of it is cut.
+        if self.full or (self.tokens and self.tokens[-1] in ends):
             return "stop"
         return "cancelled" if stopped else "length"
 

@@ -142,7 +142,7 @@ def test_the_length_is_bounded(generator):
 @pytest.mark.parametrize("lookup", [0, 10])
 def test_an_answer_ends_after_four_sentences(generator, lookup):
     events, done = run(generator, request(LONG, prompt_lookup=lookup))
-    assert done.finish == "length"
+    assert done.finish == "stop"
     assert done.text.strip() == STORY[: STORY.index(" Fluids")]
     assert "".join(event.text for event in events) == done.text
 
