@@ -10,7 +10,13 @@ import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from medqa_tui.backend import Backend, GenerateRequest, GroundRequest, RetrieveRequest
+from medqa_tui.backend import (
+    FELL_TO_EXTRACTIVE,
+    Backend,
+    GenerateRequest,
+    GroundRequest,
+    RetrieveRequest,
+)
 from medqa_tui.cancelling import calling, closing, while_wanted
 from medqa_tui.domain import (
     Answer,
@@ -42,6 +48,7 @@ from medqa_tui.events import (
     TriageFound,
 )
 from medqa_tui.grounding import abstention, confidence
+from medqa_tui.grounding.citations import format_marks
 from medqa_tui.grounding.draft import Draft
 from medqa_tui.grounding.sentences import SentenceBuffer
 from medqa_tui.retrieval import focus, followup, relevance
@@ -204,7 +211,10 @@ class _Run:
             return
         declined = done is not None and done.finish == "abstain"
         if not declined and (done is None or done.generator is GeneratorKind.MODEL):
-            reason = "The model's draft did not stand in the evidence, so the answer quotes it."
+            reason = (
+                "The model's draft did not hold up against the evidence, so the answer quotes "
+                "the evidence itself."
+            )
             self.notices.append(reason)
             yield DraftDropped(self.turn, reason)
             async with closing(self._draft("extractive")) as events:
@@ -238,6 +248,10 @@ class _Run:
                             self._account(event)
                         case BackendFailed():
                             self.failure = event.failure
+                        case Notice(code=code):
+                            if code == FELL_TO_EXTRACTIVE:
+                                spoken = GeneratorKind.EXTRACTIVE
+                            yield event
                         case _:
                             yield event
         # What follows the last full stop is whole only if the generator itself came to an end.
@@ -365,7 +379,7 @@ def _prose(sentences: list[Sentence]) -> str:
 
 def cited(sentence: Sentence) -> str:
     """Return the sentence with its citation marks, as every front end shows it."""
-    marks = "".join(f"[{n}]" for n in sentence.citations)
+    marks = format_marks(sentence.citations)
     return f"{sentence.text} {marks}" if marks else sentence.text
 
 

@@ -17,6 +17,9 @@ from medqa_tui.events import (
     Token,
 )
 
+FELL_TO_EXTRACTIVE = "extractive"
+"""Code of the notice that comes before an `auto` draft that the model could not write."""
+
 
 @dataclass(frozen=True, slots=True)
 class RetrieveRequest:

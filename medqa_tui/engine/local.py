@@ -8,7 +8,13 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol
 
-from medqa_tui.backend import GenerateRequest, GroundRequest, GroundResult, RetrieveRequest
+from medqa_tui.backend import (
+    FELL_TO_EXTRACTIVE,
+    GenerateRequest,
+    GroundRequest,
+    GroundResult,
+    RetrieveRequest,
+)
 from medqa_tui.cancelling import first_of
 from medqa_tui.domain import Evidence, Failure, ModelInfo, TokenCounts
 from medqa_tui.engine.bridge import settled, stream_in_thread
@@ -193,7 +199,7 @@ class LocalBackend:
                         and request.generator == "auto"
                         and not begun
                     ):
-                        yield Notice(request.turn, "extractive", _fallen(event.failure))
+                        yield Notice(request.turn, FELL_TO_EXTRACTIVE, _fallen(event.failure))
                         break
                     begun = begun or isinstance(event, Token)
                     yield event
@@ -210,7 +216,7 @@ class LocalBackend:
         async for status in self._until(Part.GENERATOR, turn, cancel):
             yield status
         if cancel.is_set():
-            yield cancelled(turn, ModelInfo(self.settings.profile))
+            yield _cancelled(turn, ModelInfo(self.settings.profile))
             return
         if parts.state(Part.GENERATOR) is PartState.FAILED:
             yield BackendFailed(turn, _load_failure(parts, Part.GENERATOR))
@@ -286,11 +292,9 @@ class LocalBackend:
                 return
 
 
-def cancelled(turn: str, model: ModelInfo, text: str = "", tokens: int = 0) -> GenerationDone:
-    """Return the end of a draft that was cancelled before its generator could say so itself."""
-    return GenerationDone(
-        turn, text, model.generator, model, TokenCounts(completion=tokens), "cancelled"
-    )
+def _cancelled(turn: str, model: ModelInfo) -> GenerationDone:
+    """Return the end of a draft that was cancelled before its generator was there."""
+    return GenerationDone(turn, "", model.generator, model, TokenCounts(), "cancelled")
 
 
 def _waiting(ahead: int) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from medqa_tui import assistant
 from medqa_tui.backend import (
+    FELL_TO_EXTRACTIVE,
     GenerateEvent,
     GenerateRequest,
     GroundRequest,
@@ -198,6 +199,33 @@ async def test_an_unsupported_sentence_is_left_out_with_a_notice() -> None:
     events, answer = await run(ScriptedBackend({"auto": f"{GOOD} {TALK}"}))
     assert answer.text == GOOD
     assert [event.code for event in events if isinstance(event, Notice)] == ["left_out"]
+
+
+async def test_what_an_engine_without_its_model_quotes_is_not_held_back() -> None:
+    @dataclass
+    class Fallen(ScriptedBackend):
+        async def generate(
+            self, request: GenerateRequest, cancel: asyncio.Event
+        ) -> AsyncIterator[GenerateEvent]:
+            yield Notice(request.turn, FELL_TO_EXTRACTIVE, "There is no model.")
+            async for event in super().generate(replace(request, generator="extractive"), cancel):
+                yield event
+
+    sentences = (
+        "Common symptoms of diabetes are thirst and passing more urine.",
+        "Some people with diabetes feel very tired or have blurred vision.",
+        "Cuts and bruises of people with diabetes may heal slowly.",
+        "Many people with type 2 diabetes notice no symptoms for years.",
+    )
+    evidence = (
+        Evidence(1, replace(PASSAGE, text="It is common."), Scores(dense=0.9)),
+        Evidence(2, replace(PASSAGE, text=" ".join(sentences)), Scores(dense=0.8)),
+    )
+    quoted = " ".join(f"{sentence} [2]" for sentence in sentences)
+    events, answer = await run(Fallen({"extractive": quoted}, evidence))
+    assert not any(isinstance(event, DraftDropped) for event in events)
+    assert (answer.status, answer.text) == (AnswerStatus.ANSWERED, quoted)
+    assert answer.notices == ("There is no model.",)
 
 
 async def test_a_sentence_said_twice_is_shown_once() -> None:
