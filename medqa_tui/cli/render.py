@@ -7,12 +7,7 @@ import sys
 from medqa_tui.assistant import cited
 from medqa_tui.cli import advice, diagnostics, output, terminal
 from medqa_tui.cli.passages import source_line
-from medqa_tui.domain import (
-    Answer,
-    AnswerStatus,
-    GeneratorKind,
-    Support,
-)
+from medqa_tui.domain import Answer, AnswerStatus, GeneratorKind
 from medqa_tui.errors import ExitCode, MedQAError
 from medqa_tui.events import (
     DraftDropped,
@@ -87,15 +82,11 @@ class AnswerPrinter:
             case EvidenceFound(provisional=False, evidence=found, relevant=True):
                 self._status(f"Reading {len(found)} passages")
             case SentenceChecked(sentence=sentence):
-                if sentence.support is not Support.UNSUPPORTED:
-                    self._sentence(cited(sentence))
+                self._sentence(cited(sentence))
             case Notice(message=message):
                 self._tell(message)
             case DraftDropped(reason=reason):
                 self._tell(reason)
-                if self._written and self._data:
-                    self._prose.end()
-                    output.write()
             case _:
                 pass
 

@@ -72,7 +72,7 @@ class _Candidate:
 
 
 class ExtractiveGenerator:
-    """Picks two to four sentences from the evidence; needs no model.
+    """Picks up to four sentences from the evidence; needs no model.
 
     Args:
         embed: Returns L2-normalised rows of shape (n, d), float32, for n texts.

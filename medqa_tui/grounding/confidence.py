@@ -54,8 +54,6 @@ def estimate(sentences: Sequence[Sentence], evidence: Sequence[Evidence]) -> Con
 
 
 def _support_of(sentence: Sentence) -> float:
-    if sentence.support is Support.UNSUPPORTED:
-        return 0.0
     default = _DEFAULT_SUPPORT[sentence.support]
     return default if sentence.score is None else min(default, max(0.0, sentence.score))
 

@@ -63,8 +63,8 @@ def evidence(n: int) -> Evidence:
     )
 
 
-def sentence(text: str, *citations: int, support: Support = Support.SUPPORTED) -> SentenceChecked:
-    return SentenceChecked("t", Sentence(text, citations, support))
+def sentence(text: str, *citations: int) -> SentenceChecked:
+    return SentenceChecked("t", Sentence(text, citations, Support.SUPPORTED))
 
 
 def test_text_is_cleaned_and_styles_are_not(screen: Screen) -> None:
@@ -144,7 +144,6 @@ def test_an_answer_flows_as_one_paragraph_and_ends_with_its_sources(
     with diagnostics.StatusLine() as line:
         printer = AnswerPrinter(line)
         printer.show(sentence("One.", 1))
-        printer.show(sentence("Invented.", 2, support=Support.UNSUPPORTED))
         printer.show(Notice("t", "left_out", "1 sentence was left out."))
         printer.show(sentence("Two.", 3, 1))
         kept = (Sentence("One.", (1,)), Sentence("Two.", (3, 1)))

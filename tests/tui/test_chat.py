@@ -8,8 +8,6 @@ from medqa_tui.domain import (
     AnswerStatus,
     GeneratorKind,
     ModelInfo,
-    Sentence,
-    Support,
     Triage,
     TriageLevel,
 )
@@ -28,7 +26,6 @@ from .scripted import (
     answered_all,
     ask,
     chat,
-    checked,
     done,
     found,
     ordinary,
@@ -237,7 +234,6 @@ async def test_a_withdrawn_draft_is_gone_and_the_next_speaker_is_named():
     steps = [
         found(),
         token("The answer lies within the box."),
-        checked(Sentence("The answer lies within the box.", (), Support.UNSUPPORTED)),
         lambda q: DraftDropped(q.turn, "It does not stand in the evidence."),
         token("Common symptoms"),
         done(model=quoted, notices=("It does not stand in the evidence.",)),

@@ -104,7 +104,6 @@ class TurnView(Vertical):
         """Withdraw the draft so far."""
         await self._end_stream()
         self._draft = ""
-        self._checked.clear()
         self._say("draft-label", "")
         await self._markdown.update("")
         self.show_notice(f"Draft withdrawn: {reason}")
