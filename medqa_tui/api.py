@@ -18,6 +18,7 @@ from medqa_tui.cancelling import closing
 from medqa_tui.config import Settings, load_settings
 from medqa_tui.domain import Answer, Evidence, Question, Turn
 from medqa_tui.engine.client import open_backend
+from medqa_tui.engine.wire import error_of
 from medqa_tui.errors import MedQAError
 from medqa_tui.events import AnswerDone, BackendFailed, Event, EvidenceFound
 from medqa_tui.paths import get_paths
@@ -84,7 +85,7 @@ class Assistant:
                         case EvidenceFound():
                             found = event.evidence
                         case BackendFailed(failure=failure):
-                            raise MedQAError(failure.title, failure.detail, failure.hint)
+                            raise error_of(failure)
                         case _:
                             pass
             finally:

@@ -40,6 +40,8 @@ async def first_of(work: Coroutine[Any, Any, object], cancel: asyncio.Event) -> 
         if not finished:
             task.cancel()
             await asyncio.wait({task})
+            # What went wrong on the way out is nobody's any more, and nothing to log either.
+            _ = task.cancelled() or task.exception()
     if finished:
         task.result()
     return finished

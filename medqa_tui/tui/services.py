@@ -110,11 +110,12 @@ async def _answer(
     cancel: asyncio.Event | None = None,
 ) -> AsyncIterator[Event]:
     from medqa_tui.assistant import answer
+    from medqa_tui.cancelling import closing
 
-    async for event in answer(
-        question, backend, settings=settings, recorder=recorder, cancel=cancel
-    ):
-        yield event
+    answering = answer(question, backend, settings=settings, recorder=recorder, cancel=cancel)
+    async with closing(answering) as events:
+        async for event in events:
+            yield event
 
 
 def _open_recorder(settings: Settings, tell: Callable[[str], None]) -> Recorder | None:
