@@ -89,8 +89,11 @@ async def answer(
         async with closing(run.events()) as events:
             async for event in events:
                 yield event
+    except Exception:
+        run.close(AnswerStatus.FAILED)
+        raise
     finally:
-        run.close()
+        run.close(AnswerStatus.CANCELLED)
 
 
 class _Run:
@@ -367,10 +370,10 @@ class _Run:
         self.finished = True
         return result
 
-    def close(self) -> None:
-        """Tell the recorder of an answer whose listener went away before its end."""
+    def close(self, status: AnswerStatus) -> None:
+        """Tell the recorder of an answer that broke off, or whose listener went away."""
         if self.begun and not self.finished:
-            self._finish(AnswerStatus.CANCELLED)
+            self._finish(AnswerStatus.EMERGENCY if self.triage.is_emergency else status)
 
 
 def _prose(sentences: list[Sentence]) -> str:

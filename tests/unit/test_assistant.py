@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 
+import pytest
+
 from medqa_tui import assistant
 from medqa_tui.backend import (
     FELL_TO_EXTRACTIVE,
@@ -351,6 +353,23 @@ async def test_a_listener_that_goes_away_is_recorded_and_ends_the_draft() -> Non
     assert backend.drafts_ended == 1
     assert memory.finished
     assert memory.finished.status is AnswerStatus.CANCELLED
+
+
+async def test_a_bug_on_the_way_is_recorded_as_a_failure_with_what_was_checked() -> None:
+    class Broken(ScriptedBackend):
+        async def _draft(
+            self, request: GenerateRequest, cancel: asyncio.Event
+        ) -> AsyncIterator[GenerateEvent]:
+            async for event in super()._draft(request, cancel):
+                if isinstance(event, GenerationDone):
+                    raise RuntimeError
+                yield event
+
+    memory = Memory()
+    with pytest.raises(RuntimeError):
+        await run(Broken({"auto": f"{GOOD} And more"}), memory=memory)
+    assert memory.finished
+    assert (memory.finished.status, memory.finished.text) == (AnswerStatus.FAILED, GOOD)
 
 
 async def test_the_question_is_recorded_before_anything_is_written() -> None:
