@@ -43,7 +43,7 @@ class Conversation:
             overrides["retrieval.k"] = wishes.k
         self.settings: Settings = load_settings(overrides)
         self.paths: Paths = get_paths()
-        self._in_process = options.no_engine or not self.settings.engine.enabled
+        self._in_process = options.no_engine
         self._backend: Backend | None = None
         self._store: HistoryStore | None = None
         self._session: str | None = None

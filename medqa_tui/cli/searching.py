@@ -89,8 +89,7 @@ async def open_search(options: Options, wanted: Wanted) -> AsyncIterator[Search]
 
     paths, settings = get_paths(), load_settings(options.overrides())
     require_ready(paths, settings)
-    in_process = options.no_engine or not settings.engine.enabled
-    backend = open_backend(paths, settings, in_process=in_process)
+    backend = open_backend(paths, settings, in_process=options.no_engine)
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     with (

@@ -39,7 +39,11 @@ __all__ = ["EngineBackend", "EngineStatus", "open_backend", "status"]
 
 
 def open_backend(paths: Paths, settings: Settings, in_process: bool = False) -> Backend:
-    """Return the engine's backend, or one that loads the models into this process."""
+    """Return the engine's backend, or one that loads the models into this process.
+
+    Args:
+        in_process: Never use the engine, whatever `engine.enabled` says.
+    """
     if in_process or not settings.engine.enabled:
         from medqa_tui.engine.local import LocalBackend
 

@@ -18,16 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from medqa_tui import __version__
 from medqa_tui.engine import transport
-from medqa_tui.engine.transport import EngineRecord, Transport
+from medqa_tui.engine.transport import ANOTHER_RUNS, EngineRecord, Transport
 from medqa_tui.errors import ExitCode, MedQAError
 from medqa_tui.offline import go_offline
 from medqa_tui.paths import Paths, ensure, get_paths
 
 if TYPE_CHECKING:
     from medqa_tui.config import Settings
-
-ANOTHER_RUNS = 75
-"""Exit status of an engine that found another one in its place (EX_TEMPFAIL)."""
 
 _LOCK_WAIT_S = 3.0
 _GRACE_S = 10

@@ -17,7 +17,7 @@ from medqa_tui.engine import connect, transport
 from medqa_tui.engine.installed import require_active
 from medqa_tui.engine.keepalive import parse_keep_alive
 from medqa_tui.engine.status import EngineStatus, engine_overrides, fingerprint
-from medqa_tui.engine.transport import Transport
+from medqa_tui.engine.transport import ANOTHER_RUNS, Transport
 from medqa_tui.errors import EngineError, ExitCode, MedQAError
 from medqa_tui.offline import offline_environment
 from medqa_tui.paths import ensure
@@ -33,7 +33,6 @@ _HANDOVER_S = 120.0
 _STOP_S = 15.0
 _KILL_S = 5.0
 _POLL_S = 0.05
-_ANOTHER_RUNS = 75
 _MODULE = "medqa_tui.engine"
 
 Say = Callable[[str], None]
@@ -176,7 +175,7 @@ def _start(
         if status and status.serves(want):
             return status
         code = child.poll()
-        if code is not None and code != _ANOTHER_RUNS:
+        if code is not None and code != ANOTHER_RUNS:
             raise _died(paths, code, logged)
         if not patience.wait():
             child.kill()

@@ -22,6 +22,9 @@ from medqa_tui.paths import Paths, ensure
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+ANOTHER_RUNS = 75
+"""Exit status of an engine that found another one in its place (EX_TEMPFAIL)."""
+
 # sun_path holds 104 bytes on macOS and 108 on Linux, the closing NUL included.
 _LONGEST_SOCKET_PATH = 100
 _LOOPBACK = "127.0.0.1"

@@ -79,8 +79,7 @@ def core_services(profile: str | None = None, in_process: bool = False) -> Servi
         from medqa_tui.engine.client import open_backend as open_
         from medqa_tui.paths import get_paths
 
-        alone = in_process or not settings.engine.enabled
-        return open_(get_paths(), settings, in_process=alone)
+        return open_(get_paths(), settings, in_process=in_process)
 
     return Services(
         load_settings=load_settings,
