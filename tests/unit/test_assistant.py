@@ -50,6 +50,7 @@ from medqa_tui.events import (
     TriageFound,
 )
 from medqa_tui.grounding.support import SupportChecker
+from medqa_tui.tui.services import AnswerStream, core_services
 
 PASSAGE = Passage(
     id="starter:type-2-diabetes-symptoms#0",
@@ -341,10 +342,15 @@ async def test_cancel_ends_the_draft_and_keeps_the_checked_part() -> None:
     assert last.answer.exit_code == ExitCode.INTERRUPTED
 
 
-async def test_a_listener_that_goes_away_is_recorded_and_ends_the_draft() -> None:
+@pytest.mark.parametrize(
+    "answering", [assistant.answer, core_services().answer], ids=["core", "app"]
+)
+async def test_a_listener_that_goes_away_is_recorded_and_ends_the_draft(
+    answering: AnswerStream,
+) -> None:
     memory, backend = Memory(), ScriptedBackend({"auto": GOOD})
     question = Question("What are the symptoms of type 2 diabetes?", "t1")
-    stream = assistant.answer(question, backend, settings=Settings(), recorder=memory)
+    stream = answering(question, backend, settings=Settings(), recorder=memory)
     async for event in stream:
         if isinstance(event, Token):
             break
