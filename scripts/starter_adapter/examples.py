@@ -10,12 +10,17 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from medqa_tui.domain import Evidence, Passage
+from medqa_tui.generation.prompt import ABSTAIN
+from medqa_tui.grounding.citations import parse
+from medqa_tui.grounding.sentences import split_sentences
+from medqa_tui.grounding.words import content_stems
 
 Row = dict[str, Any]
 
@@ -143,3 +148,48 @@ def window(text: str, words: int) -> str:
         if length >= words:
             break
     return " ".join(" ".join(kept).split()[: words + 15])
+
+
+# A source sentence stands for a written one if they share this much and it is of a fair length.
+_LIKE = 0.25
+_WORDS = range(5, 35)
+
+
+def quoted(example: Example) -> Example:
+    """Return the example with each written sentence replaced by the one it was written from.
+
+    A 135M model copies far better than it rewrites: it learns from these which sentences answer.
+    A sentence without a source that is like enough stays as it was written.
+    """
+    if example.answer == ABSTAIN:
+        return example
+    texts: list[str] = []
+    for sentence in split_sentences(example.answer):
+        written, cited = parse(sentence)
+        text, n = _source(example, written, cited)
+        marked = f"{text} [{n}]"
+        if marked not in texts:
+            texts.append(marked)
+    return replace(example, answer=" ".join(texts))
+
+
+def _source(example: Example, written: str, cited: tuple[int, ...]) -> tuple[str, int]:
+    wanted = content_stems(written)
+    best, found = _LIKE, (written, cited[0])
+    for n in cited:
+        for sentence in split_sentences(example.evidence[n - 1].passage.text):
+            if len(sentence.split()) not in _WORDS or sentence[-1] not in ".!":
+                continue
+            stems = content_stems(sentence)
+            like = len(wanted & stems) / len(wanted | stems)
+            if like > best:
+                best, found = like, (sentence, n)
+    return found
+
+
+def thinned(examples: list[Example], abstaining: int, seed: int) -> list[Example]:
+    """Return the examples with at most `abstaining` of those that abstain, chosen by `seed`."""
+    silent = [example for example in examples if example.answer == ABSTAIN]
+    kept = set(random.Random(seed).sample(range(len(silent)), min(abstaining, len(silent))))
+    dropped = {example.row for i, example in enumerate(silent) if i not in kept}
+    return [example for example in examples if example.row not in dropped]

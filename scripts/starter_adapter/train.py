@@ -21,7 +21,7 @@ from medqa_tui.offline import go_offline
 go_offline()
 
 import torch
-from examples import Example, read_examples, split_hash
+from examples import Example, quoted, read_examples, split_hash, thinned
 from peft import LoraConfig, get_peft_model
 from torch.utils.data import Dataset
 from transformers import (
@@ -227,12 +227,16 @@ def main() -> None:
     parser.add_argument("--base", type=Path, required=True, help="the quantized base model")
     parser.add_argument("--output", type=Path, required=True, help="where the adapter goes")
     parser.add_argument("--targets", type=Path, default=HERE / "targets.jsonl")
+    parser.add_argument("--quote", action="store_true", help="learn to quote, not to rewrite")
+    parser.add_argument("--abstaining", type=int, default=10_000, help="at most so many abstain")
     parser.add_argument("--dry-run", action="store_true", help="check the data and stop")
     for name, value in asdict(Run()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     options = parser.parse_args()
     run = Run(**{name: getattr(options, name) for name in asdict(Run())})
-    examples = read_examples(options.targets, options.data)
+    examples = thinned(read_examples(options.targets, options.data), options.abstaining, run.seed)
+    if options.quote:
+        examples = [quoted(example) for example in examples]
     abstaining = sum(example.answer == prompt.ABSTAIN for example in examples)
     print(f"{len(examples)} examples, {abstaining} of them abstain", flush=True)
     if options.dry_run:
@@ -243,6 +247,7 @@ def main() -> None:
         "template_hash": prompt.template_hash(),
         "split_sha256": split_hash(options.data),
         "abstaining": abstaining,
+        "quote": options.quote,
     }
     (options.output / "run.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     print(json.dumps({k: v for k, v in report.items() if k != "log"}, indent=1))
