@@ -60,6 +60,16 @@ if TYPE_CHECKING:
     from medqa_tui.config import Settings
 
 
+_NOT_STANDING = (
+    "The model's draft did not hold up against the evidence, so the answer quotes the evidence "
+    "itself."
+)
+_DECLINED = (
+    "The model saw no answer in passages that are very close to the question, so the answer quotes "
+    "them."
+)
+
+
 class Recorder(Protocol):
     """Where a conversation is kept; `begin` is called before anything is generated."""
 
@@ -213,11 +223,9 @@ class _Run:
             )
             return
         declined = done is not None and done.finish == "abstain"
-        if not declined and (done is None or done.generator is GeneratorKind.MODEL):
-            reason = (
-                "The model's draft did not hold up against the evidence, so the answer quotes "
-                "the evidence itself."
-            )
+        believed = declined and not relevance.is_close(self.query, self.reading)
+        if not believed and (done is None or done.generator is GeneratorKind.MODEL):
+            reason = _DECLINED if declined else _NOT_STANDING
             self.notices.append(reason)
             yield DraftDropped(self.turn, reason)
             async with closing(self._draft("extractive")) as events:

@@ -28,6 +28,11 @@ NO_WORD_COSINE = 0.65
 LEXICAL_COVERAGE = 0.6
 """Without an embedder: keeps 82% and refuses 90%, the best that words alone gave."""
 
+CLOSE_COSINE = 0.8
+SAME_QUESTION = 0.75
+"""From this cosine on, or where a passage's question shares this much of its words with what was
+asked, the passage answers the very question."""
+
 MOST_READ = 3
 OTHER_TOPIC_MARGIN = 0.08
 SAME_TOPIC_MARGIN = 0.2
@@ -85,6 +90,24 @@ def worth_reading(evidence: Sequence[Evidence]) -> tuple[Evidence, ...]:
     # Words alone say little of what stands further down.
     others = evidence[1:] if cosines else evidence[1:MOST_READ]
     return (first, *islice(filter(is_near, others), MOST_READ - 1))
+
+
+def is_close(query: str, evidence: Sequence[Evidence]) -> bool:
+    """Return whether a passage is so close that a small model's "no answer" is not believed."""
+    asked = _content(query)
+    return any(
+        (item.scores.dense or 0.0) >= CLOSE_COSINE
+        or _overlap(asked, _content(item.passage.question or "")) >= SAME_QUESTION
+        for item in evidence
+    )
+
+
+def _content(text: str) -> set[str]:
+    return {word for word in terms.words(text) if not terms.is_stopword(word)}
+
+
+def _overlap(one: set[str], other: set[str]) -> float:
+    return len(one & other) / len(one | other) if one and other else 0.0
 
 
 def text_coverage(query: str, item: Evidence) -> float:

@@ -122,7 +122,8 @@ class ScriptedBackend:
         if self.fails_while_writing:
             yield BackendFailed(request.turn, Failure("The engine stopped.", "", "Ask again."))
             return
-        finish = "cancelled" if cancel.is_set() else self.finish
+        ended = self.finish if kind is GeneratorKind.MODEL else "stop"
+        finish = "cancelled" if cancel.is_set() else ended
         info = ModelInfo("starter", generator=kind)
         counts = TokenCounts(10, self.tokens_sent)
         yield GenerationDone(request.turn, text, kind, info, counts, finish)  # type: ignore[arg-type]
@@ -275,9 +276,18 @@ async def test_a_passage_on_another_topic_is_shown_but_not_read() -> None:
 
 async def test_a_model_that_declines_is_believed() -> None:
     backend = ScriptedBackend({"auto": TALK, "extractive": GOOD}, finish="abstain")
-    _, answer = await run(backend)
+    _, answer = await run(backend, "Is type 2 diabetes inherited?")
     assert backend.asked == ["auto"]
     assert answer.status is AnswerStatus.ABSTAINED
+
+
+async def test_a_model_that_declines_beside_the_very_question_is_not() -> None:
+    backend = ScriptedBackend({"auto": TALK, "extractive": GOOD}, finish="abstain")
+    events, answer = await run(backend, "what are the symptoms of type 2 diabetes")
+    assert backend.asked == ["auto", "extractive"]
+    assert any(isinstance(event, DraftDropped) for event in events)
+    assert answer.status is AnswerStatus.ANSWERED
+    assert answer.text == GOOD
 
 
 async def test_an_emergency_is_told_first_and_still_answered() -> None:

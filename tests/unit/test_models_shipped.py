@@ -1,13 +1,16 @@
-"""The card of an adapter: what it is refused on, and how damage is noticed."""
+"""The adapter that ships: its card and size, what it is refused on, how damage is noticed."""
 
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import pytest
 
 from medqa_tui.errors import MedQAError
+from medqa_tui.generation import prompt
+from medqa_tui.models.catalog import profiles
 from medqa_tui.models.files import sha256_file
 from medqa_tui.models.shipped import AdapterCard, adapter_problems, shipped_folder
 
@@ -65,3 +68,44 @@ def test_an_unreadable_card_is_said(adapter: Path, text: str) -> None:
 
 def test_an_unknown_name_ships_nothing() -> None:
     assert shipped_folder("no-such-adapter") is None
+
+
+SHIPPED = [(p.adapter, p.generator.id) for p in profiles() if p.adapter]
+
+
+def folder_of(name: str) -> Path:
+    folder = shipped_folder(name)
+    assert folder is not None
+    return folder
+
+
+def header(weights: Path) -> dict[str, dict[str, object]]:
+    """Return the tensor table of a safetensors file, without reading a tensor."""
+    with weights.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        table: dict[str, dict[str, object]] = json.loads(file.read(length))
+    table.pop("__metadata__", None)
+    return table
+
+
+@pytest.mark.parametrize(("name", "base"), SHIPPED)
+def test_the_card_fits_the_profile_the_prompt_and_the_weights(name: str, base: str) -> None:
+    folder = folder_of(name)
+    card = AdapterCard.read(folder)
+    assert card.base == base
+    assert card.template_sha256 == prompt.template_hash()
+    assert card.weights_sha256 == sha256_file(folder / "adapter_model.safetensors")
+    assert "CC BY 4.0" in card.attribution
+    assert adapter_problems(folder, base, deep=True) == []
+
+
+@pytest.mark.parametrize(("name", "base"), SHIPPED)
+def test_it_is_small_in_bf16_and_names_no_path(name: str, base: str) -> None:
+    folder = folder_of(name)
+    weights = folder / "adapter_model.safetensors"
+    assert weights.stat().st_size < 10_000_000
+    assert {row["dtype"] for row in header(weights).values()} == {"BF16"}
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    assert config["base_model_name_or_path"] == base
+    for file in folder.glob("*.json"):
+        assert '"/' not in file.read_text(encoding="utf-8"), file

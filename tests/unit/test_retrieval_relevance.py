@@ -1,7 +1,12 @@
 import pytest
 
 from medqa_tui.domain import Evidence, Passage, Scores
-from medqa_tui.retrieval.relevance import is_relevant, text_coverage, worth_reading
+from medqa_tui.retrieval.relevance import (
+    is_close,
+    is_relevant,
+    text_coverage,
+    worth_reading,
+)
 
 PASSAGE = Passage(
     "starter:t2d#0",
@@ -114,3 +119,16 @@ def test_without_cosines_rank_title_and_words_decide():
 
 def test_of_nothing_nothing_is_read():
     assert worth_reading(()) == ()
+
+
+@pytest.mark.parametrize(
+    ("query", "dense", "expected"),
+    [
+        ("what are the symptoms of type 2 diabetes", 0.5, True),
+        ("how do i know that it is sugar sickness", 0.85, True),
+        ("Is type 2 diabetes inherited?", 0.7, False),
+        ("Is type 2 diabetes inherited?", None, False),
+    ],
+)
+def test_a_passage_is_close_by_its_question_or_by_its_cosine(query, dense, expected):
+    assert is_close(query, found(dense)) is expected
