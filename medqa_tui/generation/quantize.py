@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from medqa_tui.errors import MedQAError
+from medqa_tui.models.files import sync_folder, sync_tree
 
 Progress = Callable[[float, str], None]
 
@@ -135,26 +135,11 @@ def _check_saved(dense: Path, made: Path) -> None:
 
 def _publish(made: Path, out: Path) -> None:
     """Flush `made` to disk and rename it to `out`."""
-    for path in made.rglob("*"):
-        if path.is_file():
-            _fsync(path)
-    _fsync(made)
-    old = made.parent / "old"
+    sync_tree(made)
     if out.exists():
-        out.rename(old)
+        out.rename(made.parent / "old")
     made.rename(out)
-    _fsync(out.parent)
-
-
-def _fsync(path: Path) -> None:
-    if path.is_dir() and os.name == "nt":
-        return  # Windows cannot open a folder.
-    # Windows flushes only what is open for writing.
-    handle = os.open(path, os.O_RDONLY if path.is_dir() or os.name != "nt" else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(out.parent)
 
 
 def _silent(fraction: float, message: str) -> None:
