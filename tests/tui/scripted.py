@@ -338,6 +338,11 @@ async def until(pilot: Pilot[object], condition: Callable[[], object]) -> None:
         raise AssertionError(f"this did not come to be:\n{text_of(pilot)}") from None
 
 
+async def focused(pilot: Pilot[object], selector: str) -> None:
+    """Wait until the widget has the focus, so that the next key is its own."""
+    await until(pilot, lambda: getattr(pilot.app.focused, "id", None) == selector.lstrip("#"))
+
+
 async def ask(pilot: Pilot[object], text: str = QUESTION) -> None:
     """Type a question and send it."""
     from medqa_tui.tui.widgets.question import QuestionInput

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import threading
 
-from textual.widgets import Button
-
 from medqa_tui.errors import DownloadError
 from medqa_tui.setup.events import Phase, PhaseState, SetupEvent
 from medqa_tui.tui.screens.quit import QuitScreen
 from medqa_tui.tui.screens.setup import SetupScreen
 
-from .scripted import Script, answered_all, ask, chat, text_of, until
+from .scripted import Script, answered_all, ask, chat, focused, text_of, until
 
 HALF = SetupEvent(Phase.DOWNLOAD, PhaseState.PROGRESS, "all-MiniLM-L6-v2", 45e6, 90e6, "bytes")
 READY = SetupEvent(Phase.PREFLIGHT, PhaseState.DONE, "8 GB memory")
@@ -20,8 +18,7 @@ READY = SetupEvent(Phase.PREFLIGHT, PhaseState.DONE, "8 GB memory")
 async def planned(pilot) -> None:
     """Wait for the plan."""
     await until(pilot, lambda: isinstance(pilot.app.screen, SetupScreen))
-    await until(pilot, lambda: not pilot.app.screen.query_one("#start", Button).disabled)
-    await pilot.pause()
+    await focused(pilot, "#start")
 
 
 async def test_the_plan_names_sizes_and_licences_before_anything_is_fetched():
@@ -64,6 +61,7 @@ async def test_cancel_returns_to_a_screen_that_can_go_on():
         await until(pilot, lambda: "45 MB of 90 MB" in text_of(pilot))
         await pilot.press("escape")
         await until(pilot, lambda: "Setup was stopped" in text_of(pilot))
+        await focused(pilot, "#start")
         await pilot.press("enter")
         await until(pilot, lambda: pilot.app.screen is chat(pilot))
 
@@ -78,6 +76,7 @@ async def test_a_failure_says_what_to_do_and_can_be_tried_again():
         shown = text_of(pilot)
         assert "✗ The package index could not be reached." in shown
         assert "→ Try a proxy" in shown
+        await focused(pilot, "#start")
         await pilot.press("enter")
         await until(pilot, lambda: pilot.app.screen is chat(pilot))
 

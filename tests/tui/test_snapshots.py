@@ -11,7 +11,7 @@ from medqa_tui.events import TriageFound
 from medqa_tui.setup.events import Phase, PhaseState, SetupEvent
 from medqa_tui.tui.screens.setup import SetupScreen
 
-from .scripted import Gate, Script, answered_all, ask, done, ordinary, text_of, until
+from .scripted import Gate, Script, answered_all, ask, done, focused, ordinary, text_of, until
 
 # A new release draws the same widgets a little differently; look at them before changing this.
 MADE_WITH = "8.2.8"
@@ -72,10 +72,10 @@ def test_setup(snap_compare, size):
 
     async def fail(pilot) -> None:
         await until(pilot, lambda: isinstance(pilot.app.screen, SetupScreen))
-        await until(pilot, lambda: "Start" in text_of(pilot))
-        await until(pilot, lambda: not pilot.app.screen.query_one("#start").disabled)
+        await focused(pilot, "#start")
         await pilot.press("enter")
         await until(pilot, lambda: "Try again" in text_of(pilot))
+        await focused(pilot, "#start")
 
     assert snap_compare(script.app(), terminal_size=size, run_before=fail)
 

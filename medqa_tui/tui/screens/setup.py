@@ -110,7 +110,7 @@ class SetupScreen(Screen[bool]):
         self.query_one("#setup-words", Static).update(_PRIVATE)
         await self.query_one(PhaseList).begin(self._phases)
         self.query_one("#start", Button).disabled = False
-        self.query_one("#start", Button).focus()
+        self._focus("#start")
 
     async def on_setup_progress(self, message: SetupProgress) -> None:
         await self.query_one(PhaseList).show(message.event)
@@ -128,7 +128,7 @@ class SetupScreen(Screen[bool]):
         start = self.query_one("#start", Button)
         start.label = Content("Try again" if failure else "Go on")
         start.disabled = False
-        start.focus()
+        self._focus("#start")
         self.query_one("#setup-body").scroll_end(animate=False)
 
     # -- what the user does --
@@ -170,7 +170,11 @@ class SetupScreen(Screen[bool]):
         self.set_class(running, "-running")
         self.refresh_bindings()
         if running:
-            self.query_one("#cancel", Button).focus()
+            self._focus("#cancel")
+
+    def _focus(self, button: str) -> None:
+        # A button that was hidden takes the focus only once the styles that show it are applied.
+        self.call_after_refresh(self.query_one(button, Button).focus)
 
 
 def _failure(error: MedQAError) -> Failure:
