@@ -67,7 +67,7 @@ class LocalGenerator:
         info = ModelInfo(
             profile=profile,
             base=base,
-            adapter=adapter_dir.name if adapter_dir else None,
+            adapter=loaded.adapter,
             quantization=loaded.attempt.quantization,
             device=loaded.attempt.device,
             generator=GeneratorKind.MODEL,

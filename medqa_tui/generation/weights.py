@@ -10,20 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from medqa_tui.errors import EngineError, MedQAError
+from medqa_tui.generation import prompt
 from medqa_tui.generation.device import Attempt, Host, Wanted, host_now, plan
+from medqa_tui.models.shipped import CARD_NAME, AdapterCard
 
 _LOG = logging.getLogger(__name__)
+_OTHER_PROMPT = "The adapter {name} was trained with another prompt and is left out."
 _REPAIR = "Run: medqa-tui doctor --deep, or install again with: medqa-tui setup"
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model that is ready to generate, and how it came to be loaded."""
+    """A model that is ready to generate, and how it came to be loaded.
+
+    Attributes:
+        adapter: Name of the adapter that is attached, None if there is none.
+    """
 
     model: Any
     tokenizer: Any
     attempt: Attempt
     notices: tuple[tuple[str, str], ...]
+    adapter: str | None = None
 
 
 def nf4_config() -> Any:
@@ -75,6 +83,9 @@ def load(
     tokenizer = _tokenizer(model_dir)
     notices: list[tuple[str, str]] = []
     failures: list[str] = []
+    if adapter_dir is not None and not _knows_prompt(adapter_dir):
+        notices.append(("adapter_left_out", _OTHER_PROMPT.format(name=adapter_dir.name)))
+        adapter_dir = None
     for attempt in plan(host or host_now(), wanted):
         if attempt.fall:
             notices.append((f"{attempt.device}_{attempt.quantization}", attempt.reason))
@@ -88,7 +99,8 @@ def load(
             continue
         if adapter_dir is not None:
             model = _attach(model, adapter_dir)
-        return Loaded(model.eval(), tokenizer, attempt, tuple(notices))
+        name = adapter_dir.name if adapter_dir else None
+        return Loaded(model.eval(), tokenizer, attempt, tuple(notices), name)
     raise EngineError("The language model could not be loaded.", " | ".join(failures), _REPAIR)
 
 
@@ -126,6 +138,13 @@ def _load_base(model_dir: Path, attempt: Attempt) -> Any:
     if attempt.quantization == "bf16" and saved_in_4bit:
         model = model.dequantize().to(torch.bfloat16).to(attempt.device)
     return model
+
+
+def _knows_prompt(adapter_dir: Path) -> bool:
+    """Tell whether an adapter with a card was trained with the prompt of this version."""
+    if not (adapter_dir / CARD_NAME).is_file():
+        return True
+    return AdapterCard.read(adapter_dir).template_sha256 == prompt.template_hash()
 
 
 def _attach(model: Any, adapter_dir: Path) -> Any:

@@ -93,7 +93,9 @@ class Active:
                 found += record.problems(folder, deep=deep)
         adapter = self.adapter_dir(paths)
         if adapter is not None:
-            found += adapter_problems(adapter, self.base, deep=deep)
+            made_from = InstallRecord.read(self.generator_dir(paths))
+            revision = made_from.revision if made_from else None
+            found += adapter_problems(adapter, self.base, revision=revision, deep=deep)
         if not (self.index_dir(paths) / "manifest.json").is_file():
             found.append(f"{self.index_dir(paths)} holds no index.")
         return found

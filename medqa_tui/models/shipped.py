@@ -20,6 +20,7 @@ class AdapterCard:
 
     Attributes:
         base: Public id of the model it fits.
+        base_revision: The pinned source that model was made from.
         template_sha256: Hash of the prompt's fixed words that it was trained with.
         weights_sha256: Hash of its weights file.
     """
@@ -58,11 +59,14 @@ def shipped_folder(name: str) -> Path | None:
     return folder if (folder / CARD_NAME).is_file() else None
 
 
-def adapter_problems(folder: Path, base: str, *, deep: bool = False) -> list[str]:
+def adapter_problems(
+    folder: Path, base: str, *, revision: str | None = None, deep: bool = False
+) -> list[str]:
     """Return why the adapter in `folder` cannot be used on `base`, in words.
 
     Args:
         base: Public id of the model in use.
+        revision: The pinned source that the model was made from; None if it is not known.
         deep: Hash its weights as well.
     """
     try:
@@ -72,6 +76,8 @@ def adapter_problems(folder: Path, base: str, *, deep: bool = False) -> list[str
     weights = folder / WEIGHTS_NAME
     if card.base != base:
         return [f"The adapter {card.name} was made for {card.base}, not for {base}."]
+    if revision is not None and card.base_revision != revision:
+        return [f"The adapter {card.name} was made for {card.base_revision}, not for {revision}."]
     if not weights.is_file():
         return [f"{weights} is missing."]
     if deep and sha256_file(weights) != card.weights_sha256:

@@ -10,6 +10,8 @@ import pytest
 from medqa_tui.errors import EngineError, MedQAError
 from medqa_tui.generation import quantize, weights
 from medqa_tui.generation.device import Attempt, Host
+from medqa_tui.generation.prompt import template_hash
+from medqa_tui.models.shipped import AdapterCard
 
 IDS = [[7, 8, 9, 10, 11, 12]]
 
@@ -98,6 +100,19 @@ def test_an_adapter_of_another_shape_is_refused(nf4_llama, llama_adapter, tmp_pa
     save_file({k: torch.zeros(3, 5) for k in load_file(path)}, path)
     with pytest.raises(MedQAError, match="does not fit"):
         weights.load(nf4_llama, folder, "cpu")
+
+
+@pytest.mark.parametrize(("template", "attached"), [(template_hash(), True), ("0" * 64, False)])
+def test_an_adapter_trained_with_another_prompt_is_left_out(
+    nf4_llama, llama_adapter, tmp_path, template, attached
+):
+    folder = shutil.copytree(llama_adapter, tmp_path / "with-card")
+    card = dict.fromkeys(AdapterCard.__dataclass_fields__, "x") | {"template_sha256": template}
+    (folder / "card.json").write_text(json.dumps(card))
+    loaded = weights.load(nf4_llama, folder, "cpu")
+    assert loaded.adapter == ("with-card" if attached else None)
+    assert [code for code, _ in loaded.notices] == ([] if attached else ["adapter_left_out"])
+    assert hasattr(loaded.model, "peft_config") is attached
 
 
 def test_a_model_without_a_chat_template_is_refused(nf4_llama, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from medqa_tui.errors import MedQAError
 from medqa_tui.generation import prompt
-from medqa_tui.models.catalog import profiles
+from medqa_tui.models.catalog import Component, profiles
 from medqa_tui.models.files import sha256_file
 from medqa_tui.models.shipped import AdapterCard, adapter_problems, shipped_folder
 
@@ -49,6 +49,12 @@ def test_another_base_is_refused_in_words(adapter: Path) -> None:
     assert "example/another" in problem
 
 
+def test_another_revision_of_the_base_is_refused_in_words(adapter: Path) -> None:
+    assert adapter_problems(adapter, BASE, revision="1") == []
+    (problem,) = adapter_problems(adapter, BASE, revision="2")
+    assert "made for 1, not for 2" in problem
+
+
 def test_changed_and_missing_weights_are_noticed(adapter: Path) -> None:
     weights = adapter / "adapter_model.safetensors"
     weights.write_bytes(b"weightz")
@@ -70,7 +76,7 @@ def test_an_unknown_name_ships_nothing() -> None:
     assert shipped_folder("no-such-adapter") is None
 
 
-SHIPPED = [(p.adapter, p.generator.id) for p in profiles() if p.adapter]
+SHIPPED = [(p.adapter, p.generator) for p in profiles() if p.adapter]
 
 
 def folder_of(name: str) -> Path:
@@ -88,24 +94,24 @@ def header(weights: Path) -> dict[str, dict[str, object]]:
     return table
 
 
-@pytest.mark.parametrize(("name", "base"), SHIPPED)
-def test_the_card_fits_the_profile_the_prompt_and_the_weights(name: str, base: str) -> None:
+@pytest.mark.parametrize(("name", "made"), SHIPPED)
+def test_the_card_fits_the_profile_the_prompt_and_the_weights(name: str, made: Component) -> None:
     folder = folder_of(name)
     card = AdapterCard.read(folder)
-    assert card.base == base
+    assert (card.base, card.base_revision) == (made.id, made.revision)
     assert card.template_sha256 == prompt.template_hash()
     assert card.weights_sha256 == sha256_file(folder / "adapter_model.safetensors")
     assert "CC BY 4.0" in card.attribution
-    assert adapter_problems(folder, base, deep=True) == []
+    assert adapter_problems(folder, made.id, revision=made.revision, deep=True) == []
 
 
-@pytest.mark.parametrize(("name", "base"), SHIPPED)
-def test_it_is_small_in_bf16_and_names_no_path(name: str, base: str) -> None:
+@pytest.mark.parametrize(("name", "made"), SHIPPED)
+def test_it_is_small_in_bf16_and_names_no_path(name: str, made: Component) -> None:
     folder = folder_of(name)
     weights = folder / "adapter_model.safetensors"
     assert weights.stat().st_size < 10_000_000
     assert {row["dtype"] for row in header(weights).values()} == {"BF16"}
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    assert config["base_model_name_or_path"] == base
+    assert config["base_model_name_or_path"] == made.id
     for file in folder.glob("*.json"):
         assert '"/' not in file.read_text(encoding="utf-8"), file
