@@ -39,6 +39,7 @@ _COMMANDS = {
     "search": _Entry("search", "Show the evidence for a question, without an answer.", engine=True),
     "setup": _Entry("setup", "Install the models, the starter corpus and the index."),
     "history": _Entry("history", "Look at earlier answers, or delete them."),
+    "corpus": _Entry("corpus", "Look at what the answers can come from."),
     "index": _Entry("index", "Build, describe or verify the search index."),
     "engine": _Entry("engine", "Start, stop or look at the process that holds the models."),
     "config": _Entry("config", "Show or change settings."),
