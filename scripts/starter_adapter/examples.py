@@ -155,11 +155,13 @@ _LIKE = 0.25
 _WORDS = range(5, 35)
 
 
-def quoted(example: Example) -> Example:
+def quoted(example: Example, near: float = 1.0) -> Example:
     """Return the example with each written sentence replaced by the one it was written from.
 
-    A 135M model copies far better than it rewrites: it learns from these which sentences answer.
-    A sentence without a source that is like enough stays as it was written.
+    A 135M model copies and shortens far better than it rewrites: it learns from these which
+    sentences answer. A sentence without a source that is like enough stays as it was written, and
+    so does one that is near its source: of whose words, in order, the source holds a share of at
+    least `near`.
     """
     if example.answer == ABSTAIN:
         return example
@@ -167,10 +169,23 @@ def quoted(example: Example) -> Example:
     for sentence in split_sentences(example.answer):
         written, cited = parse(sentence)
         text, n = _source(example, written, cited)
-        marked = f"{text} [{n}]"
+        marked = f"{written if _nearness(written, text) >= near else text} [{n}]"
         if marked not in texts:
             texts.append(marked)
     return replace(example, answer=" ".join(texts))
+
+
+def _nearness(written: str, source: str) -> float:
+    """Return the share of the written words that stand in the source in the same order."""
+    mine, theirs = (re.findall(r"[a-z0-9]+", text.lower()) for text in (written, source))
+    lengths = [0] * (len(theirs) + 1)
+    for word in mine:
+        before = lengths
+        lengths = [0]
+        for at, other in enumerate(theirs):
+            both = before[at] + 1 if word == other else max(before[at + 1], lengths[at])
+            lengths.append(both)
+    return lengths[-1] / len(mine) if mine else 0.0
 
 
 def _source(example: Example, written: str, cited: tuple[int, ...]) -> tuple[str, int]:
@@ -185,6 +200,70 @@ def _source(example: Example, written: str, cited: tuple[int, ...]) -> tuple[str
             if like > best:
                 best, found = like, (sentence, n)
     return found
+
+
+# Lengths of the passages that do not answer, in words; in use they are as long as those that do.
+_BESIDE_WORDS = (45, 100)
+
+
+def varied(examples: list[Example], data: Path, seed: int) -> list[Example]:
+    """Return the examples with evidence of more kinds, so that its make-up betrays nothing.
+
+    As written, an answering passage is longer than the others and has passages of other topics
+    beside it, while evidence that does not answer is all of the question's topic: a model learns
+    to abstain from that alone. Here a third of the answering passages stand alone, a third among
+    others of their own topic, and all that does not answer varies in length.
+    """
+    rng = random.Random(seed)
+    split, heldout = read_split(data), heldout_pattern(data)
+    siblings: dict[str, list[Row]] = {}
+    for row in read_rows(data):
+        told = f"{row['focus']} {row['question']} {window(row['answer'], 100)}"
+        if split.get(row["id"]) == "train" and not heldout.search(told):
+            siblings.setdefault(row["focus"], []).append(row)
+    rows = {row["id"]: row for own in siblings.values() for row in own}
+    return [_varied(example, siblings, rows, rng) for example in examples]
+
+
+def _varied(
+    example: Example, siblings: dict[str, list[Row]], rows: dict[str, Row], rng: random.Random
+) -> Example:
+    cited = {n for sentence in split_sentences(example.answer) for n in parse(sentence)[1]}
+    answering = [item for item in example.evidence if item.n in cited]
+    beside = [item for item in example.evidence if item.n not in cited]
+    kind = rng.randrange(3)
+    if answering and kind == 0:
+        beside = []
+    elif answering and kind == 1:
+        shown = {item.passage.document for item in example.evidence}
+        asked = example.question.lower()
+        others = [
+            row
+            for row in siblings.get(answering[0].passage.title, [])
+            if row["id"] not in shown and row["question"].lower() not in asked
+        ]
+        room = max(0, 3 - len(answering))
+        chosen = rng.sample(others, min(room, len(others)))
+        beside = [Evidence(0, _passage(row, 85)) for row in chosen] or beside
+    told = [replace(item, passage=_resized(item.passage, rows, rng)) for item in beside]
+    return _renumbered(example, answering, told, rng)
+
+
+def _resized(passage: Passage, rows: dict[str, Row], rng: random.Random) -> Passage:
+    row = rows.get(passage.document)
+    return _passage(row, rng.randint(*_BESIDE_WORDS)) if row else passage
+
+
+def _renumbered(
+    example: Example, answering: list[Evidence], beside: list[Evidence], rng: random.Random
+) -> Example:
+    shown = [*answering, *beside]
+    order = list(range(len(shown)))
+    rng.shuffle(order)
+    evidence = tuple(Evidence(n, shown[at].passage) for n, at in enumerate(order, start=1))
+    number = {item.n: order.index(at) + 1 for at, item in enumerate(answering)}
+    answer = re.sub(r"\[(\d+)\]", lambda mark: f"[{number[int(mark[1])]}]", example.answer)
+    return replace(example, answer=answer, evidence=evidence)
 
 
 def thinned(examples: list[Example], abstaining: int, seed: int) -> list[Example]:

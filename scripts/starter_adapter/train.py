@@ -21,7 +21,7 @@ from medqa_tui.offline import go_offline
 go_offline()
 
 import torch
-from examples import Example, quoted, read_examples, split_hash, thinned
+from examples import Example, quoted, read_examples, split_hash, thinned, varied
 from peft import LoraConfig, get_peft_model
 from torch.utils.data import Dataset
 from transformers import (
@@ -228,6 +228,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="where the adapter goes")
     parser.add_argument("--targets", type=Path, default=HERE / "targets.jsonl")
     parser.add_argument("--quote", action="store_true", help="learn to quote, not to rewrite")
+    parser.add_argument(
+        "--near", type=float, default=1.0, help="with --quote: keep what is this near its source"
+    )
+    parser.add_argument("--vary", action="store_true", help="evidence of more kinds")
     parser.add_argument("--abstaining", type=int, default=10_000, help="at most so many abstain")
     parser.add_argument("--dry-run", action="store_true", help="check the data and stop")
     for name, value in asdict(Run()).items():
@@ -236,7 +240,9 @@ def main() -> None:
     run = Run(**{name: getattr(options, name) for name in asdict(Run())})
     examples = thinned(read_examples(options.targets, options.data), options.abstaining, run.seed)
     if options.quote:
-        examples = [quoted(example) for example in examples]
+        examples = [quoted(example, options.near) for example in examples]
+    if options.vary:
+        examples = varied(examples, options.data, run.seed)
     abstaining = sum(example.answer == prompt.ABSTAIN for example in examples)
     print(f"{len(examples)} examples, {abstaining} of them abstain", flush=True)
     if options.dry_run:
@@ -248,6 +254,8 @@ def main() -> None:
         "split_sha256": split_hash(options.data),
         "abstaining": abstaining,
         "quote": options.quote,
+        "near": options.near,
+        "vary": options.vary,
     }
     (options.output / "run.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     print(json.dumps({k: v for k, v in report.items() if k != "log"}, indent=1))
