@@ -12,6 +12,7 @@ from medqa_tui.domain import GeneratorKind, ModelInfo, TokenCounts
 from medqa_tui.errors import EngineError, MedQAError
 from medqa_tui.events import GenerationDone, Notice, Token
 from medqa_tui.generation import prompt, streaming, weights
+from medqa_tui.generation.declining import DeclineOnlyIfSure, Opening
 from medqa_tui.generation.device import Host, Wanted
 
 # Reading is slow on a CPU: about five passages of a hundred words are enough there.
@@ -31,6 +32,8 @@ class LocalGenerator:
         self._model = loaded.model
         self._tokenizer = loaded.tokenizer
         self._busy = threading.Lock()
+        self._abstain_logprob = loaded.abstain_logprob
+        self._declining = Opening.of(loaded.tokenizer, prompt.ABSTAIN)
         self.info = info
         self.notices = loaded.notices
         default = _GPU_PROMPT_TOKENS if loaded.attempt.device == "cuda" else _CPU_PROMPT_TOKENS
@@ -153,7 +156,7 @@ class LocalGenerator:
             torch.manual_seed(request.seed)
         for piece in streaming.stream(
             self._model,
-            inputs | self._options(request),
+            inputs | self._options(request, ids.shape[1]),
             self._decode,
             stop=stop,
             progress=progress,
@@ -161,7 +164,7 @@ class LocalGenerator:
         ):
             yield Token(request.turn, piece)
 
-    def _options(self, request: GenerateRequest) -> dict[str, Any]:
+    def _options(self, request: GenerateRequest, prompt_length: int) -> dict[str, Any]:
         options: dict[str, Any] = {
             "max_new_tokens": request.max_new_tokens,
             "do_sample": request.temperature > 0,
@@ -171,6 +174,9 @@ class LocalGenerator:
         if request.prompt_lookup > 0:
             # Prompt lookup decoding (Saxena 2023): grounded answers copy from their evidence.
             options["prompt_lookup_num_tokens"] = request.prompt_lookup
+        if self._abstain_logprob is not None:
+            bound = DeclineOnlyIfSure(prompt_length, self._declining, self._abstain_logprob)
+            options["logits_processor"] = [bound]
         return options
 
     def _decode(self, ids: list[int]) -> str:

@@ -25,6 +25,7 @@ class Loaded:
 
     Attributes:
         adapter: Name of the adapter that is attached, None if there is none.
+        abstain_logprob: Least log-probability at which it may decline; None sets no bound.
     """
 
     model: Any
@@ -32,6 +33,7 @@ class Loaded:
     attempt: Attempt
     notices: tuple[tuple[str, str], ...]
     adapter: str | None = None
+    abstain_logprob: float | None = None
 
 
 def nf4_config() -> Any:
@@ -83,9 +85,10 @@ def load(
     tokenizer = _tokenizer(model_dir)
     notices: list[tuple[str, str]] = []
     failures: list[str] = []
-    if adapter_dir is not None and not _knows_prompt(adapter_dir):
+    card = _card(adapter_dir) if adapter_dir is not None else None
+    if adapter_dir is not None and card and card.template_sha256 != prompt.template_hash():
         notices.append(("adapter_left_out", _OTHER_PROMPT.format(name=adapter_dir.name)))
-        adapter_dir = None
+        adapter_dir = card = None
     for attempt in plan(host or host_now(), wanted):
         if attempt.fall:
             notices.append((f"{attempt.device}_{attempt.quantization}", attempt.reason))
@@ -99,8 +102,14 @@ def load(
             continue
         if adapter_dir is not None:
             model = _attach(model, adapter_dir)
-        name = adapter_dir.name if adapter_dir else None
-        return Loaded(model.eval(), tokenizer, attempt, tuple(notices), name)
+        return Loaded(
+            model.eval(),
+            tokenizer,
+            attempt,
+            tuple(notices),
+            adapter=adapter_dir.name if adapter_dir else None,
+            abstain_logprob=card.abstain_logprob if card else None,
+        )
     raise EngineError("The language model could not be loaded.", " | ".join(failures), _REPAIR)
 
 
@@ -140,11 +149,9 @@ def _load_base(model_dir: Path, attempt: Attempt) -> Any:
     return model
 
 
-def _knows_prompt(adapter_dir: Path) -> bool:
-    """Tell whether an adapter with a card was trained with the prompt of this version."""
-    if not (adapter_dir / CARD_NAME).is_file():
-        return True
-    return AdapterCard.read(adapter_dir).template_sha256 == prompt.template_hash()
+def _card(adapter_dir: Path) -> AdapterCard | None:
+    """Return the adapter's card; adapters from elsewhere have none."""
+    return AdapterCard.read(adapter_dir) if (adapter_dir / CARD_NAME).is_file() else None
 
 
 def _attach(model: Any, adapter_dir: Path) -> Any:

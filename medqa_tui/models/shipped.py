@@ -12,6 +12,7 @@ from medqa_tui.models.files import sha256_file
 
 CARD_NAME = "card.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
+_BOUND = "abstain_logprob"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class AdapterCard:
         base_revision: The pinned source that model was made from.
         template_sha256: Hash of the prompt's fixed words that it was trained with.
         weights_sha256: Hash of its weights file.
+        abstain_logprob: Least log-probability at which the model may decline; None sets no bound.
     """
 
     name: str
@@ -33,6 +35,7 @@ class AdapterCard:
     attribution: str
     template_sha256: str
     weights_sha256: str
+    abstain_logprob: float | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -44,7 +47,9 @@ class AdapterCard:
         path = folder / CARD_NAME
         try:
             row: dict[str, Any] = json.loads(path.read_bytes())
-            return cls(**{name: str(row[name]) for name in cls.__dataclass_fields__})
+            bound = row.get(_BOUND)
+            words = {name: str(row[name]) for name in cls.__dataclass_fields__ if name != _BOUND}
+            return cls(**words, abstain_logprob=None if bound is None else float(bound))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MedQAError(
                 "The adapter has no readable card.",
