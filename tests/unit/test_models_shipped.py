@@ -49,6 +49,15 @@ def test_another_base_is_refused_in_words(adapter: Path) -> None:
     assert "example/another" in problem
 
 
+@pytest.mark.parametrize(("text", "bound"), [("", None), (', "abstain_logprob": -0.5', -0.5)])
+def test_a_card_may_bound_how_readily_it_declines(
+    adapter: Path, text: str, bound: float | None
+) -> None:
+    path = adapter / "card.json"
+    path.write_text(path.read_text(encoding="utf-8").rstrip("}\n") + text + "}", encoding="utf-8")
+    assert AdapterCard.read(adapter).abstain_logprob == bound
+
+
 def test_another_revision_of_the_base_is_refused_in_words(adapter: Path) -> None:
     assert adapter_problems(adapter, BASE, revision="1") == []
     (problem,) = adapter_problems(adapter, BASE, revision="2")
