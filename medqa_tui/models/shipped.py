@@ -50,7 +50,7 @@ class AdapterCard:
             bound = row.get(_BOUND)
             words = {name: str(row[name]) for name in cls.__dataclass_fields__ if name != _BOUND}
             return cls(**words, abstain_logprob=None if bound is None else float(bound))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise MedQAError(
                 "The adapter has no readable card.",
                 f"{path}: {type(error).__name__}.",
