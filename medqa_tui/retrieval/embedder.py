@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,6 +28,8 @@ _CANARY_DECIMALS = 4
 _BATCH_CPU = 32
 _BATCH_GPU = 128
 _PROGRESS_STEP = 256
+# How vocabularies mark the beginning of a word: WordPiece, SentencePiece, byte-level BPE.
+_WORD_MARKS = ("", "\u2581", "\u0120")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,8 @@ class TextEmbedder(Protocol):
     ) -> NDArray[np.float32]: ...
 
     def encode_query(self, query: str) -> NDArray[np.float32]: ...
+
+    def knows(self, word: str) -> bool: ...
 
 
 class Embedder:
@@ -146,6 +151,14 @@ class Embedder:
         """Embed one query: a unit vector, float32 of shape (dimension,)."""
         vector: NDArray[np.float32] = self._encode([self._query_prefix + query], None)[0]
         return vector
+
+    def knows(self, word: str) -> bool:
+        """Return whether the model's vocabulary holds `word` (in small letters) in one piece."""
+        return any(mark + word in self._vocabulary for mark in _WORD_MARKS)
+
+    @cached_property
+    def _vocabulary(self) -> frozenset[str]:
+        return frozenset(self._model.tokenizer.get_vocab())
 
     def _encode(self, texts: list[str], on_progress: Progress | None) -> NDArray[np.float32]:
         import numpy as np

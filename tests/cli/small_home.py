@@ -41,6 +41,9 @@ class CountingEmbedder:
     def encode_query(self, query: str) -> NDArray[np.float32]:
         return self.encode([query])[0]
 
+    def knows(self, word: str) -> bool:
+        return True
+
     @staticmethod
     def _vector(text: str) -> list[float]:
         counts = np.asarray([1 + text.count(letter) for letter in "aeioustn"], dtype=np.float64)

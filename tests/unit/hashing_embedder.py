@@ -35,3 +35,6 @@ class HashingEmbedder:
     def encode(self, texts: list[str], on_progress=None) -> np.ndarray:
         self.encoded.extend(texts)
         return np.stack([self.encode_query(text) for text in texts])
+
+    def knows(self, word: str) -> bool:
+        return True

@@ -1,0 +1,120 @@
+"""How a question is read before it is searched for: misspelt words put right, lay words explained.
+
+A word is taken for misspelt only if neither the corpus nor the embedding model's vocabulary has it,
+and only for a word of the corpus that is near (optimal string alignment distance: Damerau 1964).
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+
+from medqa_tui.corpus.record import PassageRecord
+
+_WORD = re.compile(r"[a-z]+", re.IGNORECASE)
+_SUFFIXES = ("s", "es", "ing", "ed", "ly", "y", "er")
+_SHORTEST = 5
+# Mistakes allowed in words of up to so many letters.
+_MISTAKES = ((5, 1), (7, 2), (99, 3))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A question as it was understood.
+
+    Attributes:
+        text: The question, its misspelt words put right.
+        added: What health pages call the lay words in it.
+        corrections: Words as they were typed, and as they are read.
+    """
+
+    text: str
+    added: tuple[str, ...] = ()
+    corrections: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def searched(self) -> str:
+        """What is looked for: the question, and the other words for what it says."""
+        return f"{self.text} ({', '.join(self.added)})" if self.added else self.text
+
+
+class Reader:
+    """Reads questions with the words of a corpus in mind.
+
+    Args:
+        vocabulary: Words of the corpus in small letters, and how often it has them.
+        knows: Tells whether a word in small letters is a common one of the language.
+    """
+
+    def __init__(self, vocabulary: Mapping[str, int], knows: Callable[[str], bool]) -> None:
+        self._counts = vocabulary
+        self._candidates = [word for word in vocabulary if len(word) >= _SHORTEST - 1]
+        self._knows = knows
+
+    def read(self, question: str) -> Reading:
+        """Return `question` as it is understood; unchanged where every word is known."""
+        corrections: dict[str, str] = {}
+
+        def put_right(match: re.Match[str]) -> str:
+            word = match[0].lower()
+            right = self._corrected(word)
+            if right == word:
+                return match[0]
+            corrections[match[0]] = right
+            return right
+
+        text = _WORD.sub(put_right, question)
+        return Reading(text, explained(text), tuple(corrections.items()))
+
+    def _corrected(self, word: str) -> str:
+        if len(word) < _SHORTEST or self._is_known(word):
+            return word
+        from rapidfuzz import process
+        from rapidfuzz.distance import OSA
+
+        allowed = next(mistakes for length, mistakes in _MISTAKES if len(word) <= length)
+        near = process.extract(
+            word, self._candidates, scorer=OSA.distance, score_cutoff=allowed, limit=None
+        )
+        if not near:
+            return word
+        # The first letter is seldom wrong.
+        ranked = [(d, w[0] != word[0], -self._counts[w], w) for w, d, _ in near]
+        return min(ranked)[-1]
+
+    def _is_known(self, word: str) -> bool:
+        stems = [word.removesuffix(suffix) for suffix in _SUFFIXES if word.endswith(suffix)]
+        forms = [word, *stems, *(stem + "e" for stem in stems)]
+        return any(form in self._counts or self._knows(form) for form in forms)
+
+
+def vocabulary(records: Iterable[PassageRecord]) -> Counter[str]:
+    """Return the words of the passages; their other phrasings may be misspelt on purpose."""
+    found: Counter[str] = Counter()
+    for record in records:
+        passage = record.passage
+        text = f"{passage.title} {passage.question or ''} {passage.text}"
+        found.update(word.lower() for word in _WORD.findall(text))
+    return found
+
+
+def explained(text: str) -> tuple[str, ...]:
+    """Return what health pages call the lay words in `text`, unless it says so itself."""
+    words, pattern = _lay_words()
+    lower = text.lower()
+    found = (word for match in pattern.finditer(lower) for word in words[match[0]])
+    return tuple(dict.fromkeys(word for word in found if word not in lower))
+
+
+@lru_cache(maxsize=1)
+def _lay_words() -> tuple[dict[str, list[str]], re.Pattern[str]]:
+    file = resources.files("medqa_tui.retrieval").joinpath("lay_words.toml")
+    words: dict[str, list[str]] = tomllib.loads(file.read_text(encoding="utf-8"))["words"]
+    # The longest first: "number two" is no "number".
+    keys = sorted(words, key=len, reverse=True)
+    return words, re.compile(r"\b(?:" + "|".join(map(re.escape, keys)) + r")\b")
