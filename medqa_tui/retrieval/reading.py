@@ -81,16 +81,21 @@ class Reader:
         near = process.extract(
             word, self._candidates, scorer=OSA.distance, score_cutoff=allowed, limit=None
         )
-        if not near:
-            return word
-        # The first letter is seldom wrong.
-        ranked = [(d, w[0] != word[0], -self._counts[w], w) for w, d, _ in near]
-        return min(ranked)[-1]
+        # The first letter is seldom wrong: where it is, nothing else may be.
+        ranked = [
+            (mistakes, other[0] != word[0], -self._counts[other], other)
+            for other, mistakes, _ in near
+            if other[0] == word[0] or mistakes == 1
+        ]
+        return min(ranked)[-1] if ranked else word
 
     def _is_known(self, word: str) -> bool:
         stems = [word.removesuffix(suffix) for suffix in _SUFFIXES if word.endswith(suffix)]
         forms = [word, *stems, *(stem + "e" for stem in stems)]
-        return any(form in self._counts or self._knows(form) for form in forms)
+        return any(self._has(form) for form in forms)
+
+    def _has(self, form: str) -> bool:
+        return form in self._counts or form in _lay_words().single or self._knows(form)
 
 
 def vocabulary(records: Iterable[PassageRecord]) -> Counter[str]:
@@ -105,16 +110,25 @@ def vocabulary(records: Iterable[PassageRecord]) -> Counter[str]:
 
 def explained(text: str) -> tuple[str, ...]:
     """Return what health pages call the lay words in `text`, unless it says so itself."""
-    words, pattern = _lay_words()
-    lower = text.lower()
-    found = (word for match in pattern.finditer(lower) for word in words[match[0]])
+    lay, lower = _lay_words(), text.lower()
+    found = (word for match in lay.pattern.finditer(lower) for word in lay.meant[match[0]])
     return tuple(dict.fromkeys(word for word in found if word not in lower))
 
 
+@dataclass(frozen=True, slots=True)
+class _Lay:
+    """The list of lay words: what each stands for, how to find them, those of one word."""
+
+    meant: dict[str, list[str]]
+    pattern: re.Pattern[str]
+    single: frozenset[str]
+
+
 @lru_cache(maxsize=1)
-def _lay_words() -> tuple[dict[str, list[str]], re.Pattern[str]]:
+def _lay_words() -> _Lay:
     file = resources.files("medqa_tui.retrieval").joinpath("lay_words.toml")
-    words: dict[str, list[str]] = tomllib.loads(file.read_text(encoding="utf-8"))["words"]
+    meant: dict[str, list[str]] = tomllib.loads(file.read_text(encoding="utf-8"))["words"]
     # The longest first: "number two" is no "number".
-    keys = sorted(words, key=len, reverse=True)
-    return words, re.compile(r"\b(?:" + "|".join(map(re.escape, keys)) + r")\b")
+    keys = sorted(meant, key=len, reverse=True)
+    pattern = re.compile(r"\b(?:" + "|".join(map(re.escape, keys)) + r")\b")
+    return _Lay(meant, pattern, frozenset(key for key in keys if " " not in key))

@@ -37,6 +37,8 @@ def test_misspelt_words_are_read_as_words_of_the_corpus(typed: str, read: str) -
         "What are the symptoms of type 2 diabetes?",
         "I whistle when I look at the ceiling, says the doctor's horse",
         "Is Qwzyxvutplk contagious?",
+        "his words come out jumbled",
+        "two puffers and a jab",
         "",
         "??? 123 €",
     ],
