@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from itertools import pairwise
 
 from medqa_tui.grounding.words import content_stems, stem
 
@@ -38,11 +40,12 @@ _FILLERS = frozenset(
     )
 )
 
+_STUTTER = 3
 _DENIAL = re.compile(r"\b(?:no|not|never|unknown|cannot)\b|n't\b", re.IGNORECASE)
 
 
 def says_nothing(sentence: str, question: str, *, copied: bool = False) -> bool:
-    """Tell whether `sentence` is no statement: meta talk, an echo of `question`, a scrap.
+    """Tell whether `sentence` is no statement: meta talk, an echo of `question`, scrap or stutter.
 
     Args:
         sentence: Without citation marks.
@@ -52,7 +55,7 @@ def says_nothing(sentence: str, question: str, *, copied: bool = False) -> bool:
     words = re.findall(r"[^\W_]+", text)
     if len(words) < _MIN_WORDS or text.endswith(("?", ":")):
         return True
-    if not copied and _META.search(text):
+    if not copied and (_META.search(text) or _stutters(words)):
         return True
     stems = content_stems(text)
     if len(stems) < _MIN_CONTENT:
@@ -61,3 +64,9 @@ def says_nothing(sentence: str, question: str, *, copied: bool = False) -> bool:
         # "The cause is not known" answers "What is the cause?".
         return False
     return not (stems - content_stems(question) - _FILLERS) and not re.search(r"\d", text)
+
+
+def _stutters(words: list[str]) -> bool:
+    """Tell whether two words stand together three times, as where a list turns in a circle."""
+    pairs = Counter(pairwise(word.lower() for word in words))
+    return max(pairs.values(), default=0) >= _STUTTER

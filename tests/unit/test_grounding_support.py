@@ -164,3 +164,15 @@ def test_the_same_negation_in_other_words_is_no_contradiction():
         analyse("There is no cure for asthma."), analyse("Asthma cannot be cured.")
     )
     assert contradicts(analyse("Asthma can be cured."), analyse("Asthma cannot be cured."))
+
+
+def test_a_list_that_turns_in_a_circle_is_refused() -> None:
+    text = "Psoriasis can flare up after cold weather, dry skin, stress, smoking or infections."
+    passage = Passage("c:1#0", "c", "1", "Psoriasis", text)
+    circle = "Psoriasis can flare up after cold weather, dry skin, cold weather, cold weather [1]"
+    for sentence, support in ((circle, Support.UNSUPPORTED), (text, Support.SUPPORTED)):
+        request = GroundRequest(
+            "t", "What triggers it?", (sentence,), (Evidence(1, passage),), GeneratorKind.MODEL
+        )
+        (found,) = SupportChecker().check(request).sentences
+        assert found.support is support
