@@ -110,7 +110,7 @@ def vocabulary(records: Iterable[PassageRecord]) -> Counter[str]:
 
 def explained(text: str) -> tuple[str, ...]:
     """Return what health pages call the lay words in `text`, unless it says so itself."""
-    lay, lower = _lay_words(), text.lower()
+    lay, lower = _lay_words(), text.lower().replace("\u2019", "'")
     found = (word for match in lay.pattern.finditer(lower) for word in lay.meant[match[0]])
     return tuple(dict.fromkeys(word for word in found if word not in lower))
 
