@@ -15,7 +15,9 @@ from medqa_tui import __version__
 
 from .conftest import Program, clean_environment
 
-COMMANDS = ("ask", "search", "setup", "history", "index", "engine", "config", "doctor")
+COMMANDS = (
+    *("ask", "search", "setup", "history", "corpus", "index", "engine", "config", "doctor"),
+)
 
 
 def imported_by(*args: str, home: Path) -> set[str]:

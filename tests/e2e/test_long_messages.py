@@ -51,7 +51,8 @@ def test_a_story_finds_its_card(
 ) -> None:
     found = retriever.search(focus(f"{letter}{message['text']}"), 5)
     assert found.relevant
-    assert found.evidence[0].passage.document in message["cards"]
+    # Near neighbours of the card may come before it, but it must be there to be read.
+    assert {item.passage.document for item in found.evidence} & set(message["cards"])
 
 
 @pytest.mark.parametrize("letter", ["", LETTER], ids=["", "letter"])
@@ -67,7 +68,7 @@ def test_a_rant_about_something_else_is_refused(
     [
         ("What are the symptoms of type 2 diabetes?", {"type-2-diabetes-symptoms"}),
         ("What is angina?", {"angina-what"}),
-        ("How is asthma treated?", {"asthma-medicines", "asthma-control", "asthma-triggers"}),
+        ("How is asthma treated?", {"asthma-medicines", "asthma-control"}),
         ("Can I take ibuprofen with blood thinners?", {"blood-thinners-what"}),
     ],
 )
