@@ -12,6 +12,7 @@ from typing import Any
 from medqa_tui.errors import EngineError, MedQAError
 from medqa_tui.generation import prompt
 from medqa_tui.generation.device import Attempt, Host, Wanted, host_now, plan
+from medqa_tui.models.loading import one_at_a_time
 from medqa_tui.models.shipped import CARD_NAME, AdapterCard
 
 _LOG = logging.getLogger(__name__)
@@ -93,7 +94,8 @@ def load(
         if attempt.fall:
             notices.append((f"{attempt.device}_{attempt.quantization}", attempt.reason))
         try:
-            model = _load_base(model_dir, attempt)
+            with one_at_a_time:
+                model = _load_base(model_dir, attempt)
         except Exception as error:
             # Drivers, CUDA libraries and file readers raise all kinds; the next attempt may work.
             _LOG.warning("%s/%s: %s", attempt.device, attempt.quantization, type(error).__name__)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from medqa_tui.corpus.record import Progress
 from medqa_tui.errors import MedQAError
 from medqa_tui.models.files import sha256_file
+from medqa_tui.models.loading import one_at_a_time
 from medqa_tui.models.records import InstallRecord
 
 if TYPE_CHECKING:
@@ -126,12 +127,13 @@ class Embedder:
             torch.set_num_threads(threads)
         dtype = best_dtype(device)
         try:
-            model = SentenceTransformer(
-                str(folder),
-                device=device,
-                local_files_only=True,
-                model_kwargs={"dtype": dtype, "use_safetensors": True},
-            )
+            with one_at_a_time:
+                model = SentenceTransformer(
+                    str(folder),
+                    device=device,
+                    local_files_only=True,
+                    model_kwargs={"dtype": dtype, "use_safetensors": True},
+                )
             return cls(model, _name_and_revision(folder), device, str(dtype).split(".")[-1])
         except MedQAError:
             raise

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medqa_tui.errors import MedQAError
+from medqa_tui.models.loading import one_at_a_time
 
 DEPTH_CPU = 16
 DEPTH_GPU = 50
@@ -37,7 +38,8 @@ class Reranker:
             raise _unusable(folder, "there is no config.json")
         quiet_transformers()
         try:
-            model = CrossEncoder(str(folder), device=device, local_files_only=True)
+            with one_at_a_time:
+                model = CrossEncoder(str(folder), device=device, local_files_only=True)
         # Whatever a damaged or foreign folder makes these libraries raise, the user gets words.
         except Exception as error:
             raise _unusable(folder, str(error)) from error

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 import pytest
 
 from medqa_tui.offline import go_offline
@@ -9,6 +12,17 @@ from medqa_tui.offline import go_offline
 go_offline()
 
 from . import tiny_llama  # noqa: E402 - the heavy imports come after going offline
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    """Wait for loads that a test left running, and see that none changed torch for the others."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "load":
+            thread.join(60)
+    torch = sys.modules.get("torch")
+    assert torch is None or torch.get_default_dtype() is torch.float32
 
 
 @pytest.fixture(scope="session")

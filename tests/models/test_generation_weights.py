@@ -107,7 +107,8 @@ def test_an_adapter_trained_with_another_prompt_is_left_out(
     nf4_llama, llama_adapter, tmp_path, template, attached
 ):
     folder = shutil.copytree(llama_adapter, tmp_path / "with-card")
-    card = dict.fromkeys(AdapterCard.__dataclass_fields__, "x") | {"template_sha256": template}
+    card = dict.fromkeys(AdapterCard.__dataclass_fields__, "x")
+    card |= {"template_sha256": template, "abstain_logprob": None}
     (folder / "card.json").write_text(json.dumps(card))
     loaded = weights.load(nf4_llama, folder, "cpu")
     assert loaded.adapter == ("with-card" if attached else None)
