@@ -20,7 +20,8 @@ _WORD = re.compile(r"[a-z]+", re.IGNORECASE)
 _SUFFIXES = ("s", "es", "ing", "ed", "ly", "y", "er")
 _SHORTEST = 5
 # Mistakes allowed in words of up to so many letters.
-_MISTAKES = ((5, 1), (7, 2), (99, 3))
+_MISTAKES = ((5, 1), (7, 2))
+_MOST_MISTAKES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Reader:
         from rapidfuzz import process
         from rapidfuzz.distance import OSA
 
-        allowed = next(mistakes for length, mistakes in _MISTAKES if len(word) <= length)
+        allowed = next((most for length, most in _MISTAKES if len(word) <= length), _MOST_MISTAKES)
         near = process.extract(
             word, self._candidates, scorer=OSA.distance, score_cutoff=allowed, limit=None
         )

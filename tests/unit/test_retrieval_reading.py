@@ -41,6 +41,7 @@ def test_misspelt_words_are_read_as_words_of_the_corpus(typed: str, read: str) -
         "two puffers and a jab",
         "",
         "??? 123 €",
+        "q" * 500,
     ],
 )
 def test_what_is_known_or_near_nothing_stays_as_it_was_typed(question: str) -> None:
