@@ -32,8 +32,7 @@ class LocalGenerator:
         self._model = loaded.model
         self._tokenizer = loaded.tokenizer
         self._busy = threading.Lock()
-        self._abstain_logprob = loaded.abstain_logprob
-        self._declining = Opening.of(loaded.tokenizer, prompt.ABSTAIN)
+        self._declining = _declining(loaded)
         self.info = info
         self.notices = loaded.notices
         default = _GPU_PROMPT_TOKENS if loaded.attempt.device == "cuda" else _CPU_PROMPT_TOKENS
@@ -174,9 +173,8 @@ class LocalGenerator:
         if request.prompt_lookup > 0:
             # Prompt lookup decoding (Saxena 2023): grounded answers copy from their evidence.
             options["prompt_lookup_num_tokens"] = request.prompt_lookup
-        if self._abstain_logprob is not None:
-            bound = DeclineOnlyIfSure(prompt_length, self._declining, self._abstain_logprob)
-            options["logits_processor"] = [bound]
+        if self._declining is not None:
+            options["logits_processor"] = [DeclineOnlyIfSure(prompt_length, *self._declining)]
         return options
 
     def _decode(self, ids: list[int]) -> str:
@@ -209,6 +207,14 @@ class LocalGenerator:
             first_token_ms=None if first is None else first * 1000.0,
             generate_ms=progress.total_s * 1000.0,
         )
+
+
+def _declining(loaded: weights.Loaded) -> tuple[Opening, float] | None:
+    """Return how declining begins and its bound, or None where the adapter sets none."""
+    if loaded.abstain_logprob is None:
+        return None
+    # Reads the whole vocabulary, so only once.
+    return Opening.of(loaded.tokenizer, prompt.ABSTAIN), loaded.abstain_logprob
 
 
 class _Linked(threading.Event):
