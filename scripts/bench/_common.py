@@ -16,9 +16,13 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import psutil
+
+if TYPE_CHECKING:
+    from medqa_tui.models.active import Active
+    from medqa_tui.paths import Paths
 
 # Instructions that decide how fast a CPU computes in 16 and 8 bits.
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
@@ -196,6 +200,18 @@ def home() -> Path:
             "MEDQA_HOME names no folder. Set one up with: MEDQA_HOME=FOLDER medqa-tui setup --yes"
         )
     return Path(value)
+
+
+def installed() -> tuple[Paths, Active]:
+    """Return the folders of MEDQA_HOME and what is in use there, or end with a word on setup."""
+    from medqa_tui.models.active import load_active
+    from medqa_tui.paths import get_paths
+
+    paths = get_paths()
+    active = load_active(paths)
+    if active is None:
+        raise SystemExit(f"Nothing is set up in {paths.data}. Run: medqa-tui setup")
+    return paths, active
 
 
 def program() -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from _common import PeakMemory, resident
+from _common import PeakMemory, installed, resident
 
 from medqa_tui.backend import GenerateRequest
 from medqa_tui.domain import Evidence, GeneratorKind, ModelInfo, Passage
@@ -83,18 +83,13 @@ def _prompts(job: Job) -> list[dict[str, Any]]:
     from medqa_tui.config import load_settings
     from medqa_tui.corpus.cards import load_cards
     from medqa_tui.corpus.store import CorpusStore
-    from medqa_tui.models.active import load_active
-    from medqa_tui.paths import get_paths
     from medqa_tui.retrieval.embedder import Embedder
     from medqa_tui.retrieval.retriever import Retriever
 
     records = [record for card in load_cards() for record in card.to_passages()]
     questions = [record.passage.question or record.passage.title for record in records]
     chosen = [questions[i * len(questions) // job.prompts] for i in range(job.prompts)]
-    paths = get_paths()
-    active = load_active(paths)
-    if active is None:
-        raise SystemExit(f"Nothing is set up in {paths.data}. Run: medqa-tui setup")
+    paths, active = installed()
     with CorpusStore(paths.corpora / "corpora.db") as store:
         retriever = Retriever.open(
             active.index_dir(paths),

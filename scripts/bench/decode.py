@@ -19,11 +19,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from _common import cores, home, machine, megabytes, note, parser, report, table
+from _common import cores, home, installed, machine, megabytes, note, parser, report, table
 from _decode_child import Draft, Job
-
-from medqa_tui.models.active import load_active
-from medqa_tui.paths import get_paths
 
 _LOOKUP = 10
 _LLAMA = "llama.cpp"
@@ -269,10 +266,7 @@ def _options() -> argparse.ArgumentParser:
 
 
 def _active_model() -> Path:
-    paths = get_paths()
-    active = load_active(paths)
-    if active is None:
-        raise SystemExit(f"Nothing is set up in {paths.data}. Run: medqa-tui setup")
+    paths, active = installed()
     return active.generator_dir(paths)
 
 

@@ -14,14 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from _common import Spread, cores, home, machine, note, parser, report, table
+from _common import Spread, cores, home, installed, machine, note, parser, report, table
 
 from medqa_tui.corpus.cards import load_cards
 from medqa_tui.corpus.record import CorpusInfo, PassageRecord
 from medqa_tui.corpus.store import CorpusStore
-from medqa_tui.models.active import load_active
 from medqa_tui.offline import go_offline
-from medqa_tui.paths import get_paths
 from medqa_tui.retrieval.embedder import Embedder, best_dtype
 from medqa_tui.retrieval.index import build_index
 
@@ -108,10 +106,7 @@ def main() -> None:
     home()
     go_offline()
     on = machine("torch", "sentence-transformers", "hnswlib", "bm25s")
-    paths = get_paths()
-    active = load_active(paths)
-    if active is None:
-        raise SystemExit(f"Nothing is set up in {paths.data}. Run: medqa-tui setup")
+    paths, active = installed()
     import torch
 
     torch.set_num_threads(chosen.threads)

@@ -18,15 +18,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from _common import home, machine, note, parser, report, table
+from _common import home, installed, machine, note, parser, report, table
 
 from medqa_tui.config import load_settings
 from medqa_tui.corpus.cards import CORPUS, load_cards
 from medqa_tui.corpus.record import CorpusInfo
 from medqa_tui.corpus.store import CorpusStore
-from medqa_tui.models.active import load_active
 from medqa_tui.offline import go_offline
-from medqa_tui.paths import get_paths
 from medqa_tui.retrieval.embedder import Embedder
 from medqa_tui.retrieval.index import build_index
 from medqa_tui.retrieval.retriever import Mode, Retriever
@@ -155,10 +153,7 @@ def main() -> None:
     home()
     go_offline()
     on = machine("torch", "sentence-transformers", "hnswlib", "bm25s")
-    paths = get_paths()
-    active = load_active(paths)
-    if active is None:
-        raise SystemExit(f"Nothing is set up in {paths.data}. Run: medqa-tui setup")
+    paths, active = installed()
     embedder = Embedder.load(active.embedder_dir(paths))
     asked = Asked.read()
     rows, words, result = [], [], {}

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from medqa_tui.corpus.heldout import read_heldout
 from medqa_tui.domain import Evidence, Passage
 from medqa_tui.generation.prompt import ABSTAIN
 from medqa_tui.grounding.citations import parse
@@ -100,15 +101,8 @@ def split_hash(data: Path) -> str:
 
 def heldout_pattern(data: Path) -> re.Pattern[str]:
     """Return what matches any word that betrays a held-out topic."""
-    lines = (data / "heldout_topics.txt").read_text(encoding="utf-8").splitlines()
-    words = [word for line in lines if line and line[0] != "#" for word in line.split("|")]
-    return re.compile(r"\b(" + "|".join(_flexible(word.strip()) for word in words) + ")", re.I)
-
-
-def _flexible(words: str) -> str:
-    # Short words are whole ("hiv" is not in "hives"); longer ones may be stems ("diverticul").
-    pattern = r"\W+".join(re.escape(word) for word in words.split())
-    return pattern + r"\b" if len(words) <= 4 else pattern
+    topics = read_heldout(data / "heldout_topics.txt").values()
+    return re.compile("|".join(topic.pattern for topic in topics), re.I)
 
 
 def tidy(text: str) -> str:

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from medqa_tui.corpus.heldout import read_heldout
+
 RUN = 12
 NAMES = ("medquad", "wikidoc_patient_info", "medication_qa_2019")
 _WORD = re.compile(r"[a-z0-9]+")
@@ -103,20 +105,9 @@ class Sources:
     @cached_property
     def heldout(self) -> dict[str, re.Pattern[str]]:
         """What matches the words that betray each held-out topic, by the topic's first word."""
-        lines = (self.folder / "heldout_topics.txt").read_text(encoding="utf-8").splitlines()
-        topics = [line.split("|") for line in lines if line and line[0] != "#"]
-        return {
-            names[0]: re.compile(r"\b(" + "|".join(map(_flexible, names)) + ")", re.I)
-            for names in topics
-        }
+        return read_heldout(self.folder / "heldout_topics.txt")
 
     def _read(self, name: str) -> Iterator[dict[str, Any]]:
         with gzip.open(self.folder / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
             for line in lines:
                 yield json.loads(line)
-
-
-def _flexible(name: str) -> str:
-    # Short words are whole ("hiv" is not in "hives"); longer ones may be stems ("diverticul").
-    pattern = r"\W+".join(re.escape(word) for word in name.split())
-    return pattern + r"\b" if len(name) <= 4 else pattern
