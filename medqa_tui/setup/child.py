@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import json
-import queue
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from medqa_tui.errors import ExitCode, MedQAError
-from medqa_tui.models.files import check_cancel
+from medqa_tui.models.child import Message, run_child
 from medqa_tui.offline import offline_environment
 from medqa_tui.paths import Paths, ensure
 from medqa_tui.setup.events import Phase
 
-_POLL_SECONDS = 0.1
-
-Message = dict[str, Any]
+__all__ = ["Job", "Message", "run_job"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +25,7 @@ class Job:
 
     Attributes:
         threads: CPU threads; 0 uses every core.
+        base: Public id of the generator, where the profile offers several; empty for its own.
     """
 
     phase: Phase
@@ -37,6 +33,7 @@ class Job:
     paths: Paths
     device: Literal["auto", "cuda", "cpu"]
     threads: int
+    base: str = ""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), default=str)
@@ -62,73 +59,28 @@ def run_job(
         MedQAError: The worker failed, or died.
         Cancelled: `cancel` was set; the worker is stopped.
     """
+
+    def on_message(message: Message) -> None:
+        if message["type"] == "progress":
+            on_progress(message)
+
     log = ensure(job.paths.logs) / f"setup-{job.phase}.log"
     with log.open("wb") as errors:
-        process = subprocess.Popen(
-            [*_python(), "-m", "medqa_tui.setup.worker", job.phase, job.to_json()],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
+        ended = run_child(
+            ["medqa_tui.setup.worker", job.phase, job.to_json()],
+            errors=errors,
             env=offline_environment(),
+            on_message=on_message,
+            cancel=cancel,
         )
-    try:
-        last = _follow(process, on_progress, cancel)
-        process.wait()
-    finally:
-        _end(process)
-    # Ctrl-C reaches the worker as well, and is no failure of it.
-    check_cancel(cancel)
+    last = ended.last
     if last is not None and last["type"] == "error":
         code = ExitCode(last["exit_code"])
         raise MedQAError(last["title"], last["detail"], last["hint"], code)
-    if last is None or last["type"] != "done" or process.returncode != 0:
-        raise _died(job, process.returncode, log)
+    if last is None or last["type"] != "done" or ended.code != 0:
+        raise _died(job, ended.code, log)
     log.unlink(missing_ok=True)
     return str(last["message"])
-
-
-def _python() -> list[str]:
-    # `python -m` takes modules from the user's folder first, where a file called random.py may
-    # lie; that is right only if this process takes its own modules from there.
-    from_here = {"", str(Path.cwd())} & set(sys.path)
-    return [sys.executable] if from_here else [sys.executable, "-P"]
-
-
-def _follow(
-    process: subprocess.Popen[bytes],
-    on_progress: Callable[[Message], None],
-    cancel: threading.Event | None,
-) -> Message | None:
-    arrived: queue.Queue[bytes | None] = queue.Queue()
-    threading.Thread(target=_pump, args=(process, arrived), daemon=True).start()
-    last: Message | None = None
-    while True:
-        check_cancel(cancel)
-        try:
-            line = arrived.get(timeout=_POLL_SECONDS)
-        except queue.Empty:
-            continue
-        if line is None:
-            return last
-        last = json.loads(line)
-        if last is not None and last["type"] == "progress":
-            on_progress(last)
-
-
-def _pump(process: subprocess.Popen[bytes], arrived: queue.Queue[bytes | None]) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        arrived.put(line)
-    arrived.put(None)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.kill()
-        process.wait()
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            stream.close()
 
 
 def _died(job: Job, code: int, log: Path) -> MedQAError:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING
 
 from medqa_tui.errors import MedQAError
 from medqa_tui.models.active import Active
 from medqa_tui.models.catalog import Component, Conversion, Profile, get_profile
+from medqa_tui.models.child import end_with_parent, speak_to_parent
 from medqa_tui.models.files import disk_error
 from medqa_tui.offline import go_offline
 from medqa_tui.paths import ensure
@@ -31,21 +31,15 @@ Tell = Callable[..., None]
 
 def main() -> int:
     """Run one phase; returns the exit code of the process."""
-    # Libraries print where they like; the line to the parent is ours alone.
-    line = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
+    tell = speak_to_parent()
     go_offline()
     # Anything that the worker leaves is read by this user only.
     os.umask(0o077)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    job = Job.from_json(sys.argv[2])
-    return _run(job, line)
+    end_with_parent()
+    return _run(Job.from_json(sys.argv[2]), tell)
 
 
-def _run(job: Job, line: BinaryIO) -> int:
-    def tell(**message: Any) -> None:
-        line.write(json.dumps(message).encode() + b"\n")
-
+def _run(job: Job, tell: Tell) -> int:
     steps: dict[Phase, Callable[[Job, Tell], str]] = {
         Phase.QUANTIZE: _quantize,
         Phase.INGEST: _ingest,
@@ -68,12 +62,6 @@ def _run(job: Job, line: BinaryIO) -> int:
         )
         return 1
     return 0
-
-
-def _end_with_parent() -> None:
-    # The parent never writes: reading ends when it closes the pipe, or dies.
-    os.read(0, 1)
-    os._exit(1)
 
 
 def _in_words(error: Exception, job: Job) -> MedQAError:
