@@ -51,8 +51,17 @@ def request(question: str = SYMPTOMS, **more) -> GenerateRequest:
     return GenerateRequest("t", question, more.pop("evidence", EVIDENCE), **more)
 
 
+def build(folder: Path) -> Path:
+    """Write a tiny random bf16 Llama and its tokenizer."""
+    return _save(folder, trained=False)
+
+
 def save_trained(folder: Path) -> Path:
     """Save a bf16 Llama, and its tokenizer, that answers `ANSWERS` by heart."""
+    return _save(folder, trained=True)
+
+
+def _save(folder: Path, *, trained: bool) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -71,7 +80,8 @@ def save_trained(folder: Path) -> Path:
         eos_token_id=tokenizer.eos_token_id,
     )
     model = LlamaForCausalLM(config)
-    _learn(model, tokenizer)
+    if trained:
+        _learn(model, tokenizer)
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -1,0 +1,65 @@
+"""A tiny T5 of Flan-T5's shape: gated GELU, output layer not tied, inputs that end with </s>."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from .tiny_parts import TEXTS, learn_pairs
+
+
+def build(folder: Path, answers: Mapping[str, str] | None = None) -> Path:
+    """Write a tiny encoder-decoder; random, but for `answers`, which it learns by heart.
+
+    Args:
+        answers: What it says to an input text, both whole.
+    """
+    import torch
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    answers = answers or {}
+    tokenizer = _tokenizer([*TEXTS, *answers, *answers.values()])
+    torch.manual_seed(0)
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=64,
+        d_kv=16,
+        d_ff=128,
+        num_layers=2,
+        num_decoder_layers=2,
+        num_heads=4,
+        feed_forward_proj="gated-gelu",
+        tie_word_embeddings=False,
+        dropout_rate=0.0,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.pad_token_id,
+    )
+    model = T5ForConditionalGeneration(config)
+    if answers:
+        rows = [(tokenizer(a)["input_ids"], tokenizer(b)["input_ids"]) for a, b in answers.items()]
+        learn_pairs(model, rows)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _tokenizer(texts: list[str]):
+    """Return a SentencePiece-like unigram tokenizer, as T5's."""
+    import json
+
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import T5Tokenizer
+
+    raw = Tokenizer(models.Unigram())
+    raw.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=300,
+        special_tokens=["<pad>", "</s>", "<unk>"],
+        unk_token="<unk>",
+        initial_alphabet=[chr(code) for code in range(33, 127)],
+        show_progress=False,
+    )
+    raw.train_from_iterator(texts, trainer)
+    vocabulary = [tuple(row) for row in json.loads(raw.to_str())["model"]["vocab"]]
+    return T5Tokenizer(vocab=vocabulary, extra_ids=0)
