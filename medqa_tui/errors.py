@@ -64,3 +64,7 @@ class DownloadError(MedQAError):
 
 class EngineError(MedQAError):
     """The engine could not be started, stopped answering, or reported a failure."""
+
+
+class BrokenDeviceError(EngineError):
+    """The GPU cannot be used any more in this process; a new one may."""

@@ -74,6 +74,12 @@ class EngineSettings(_Section):
         default="auto", description="Where the model runs."
     )
     threads: int = Field(default=0, ge=0, le=1024, description="CPU threads; 0 uses every core.")
+    watchdog: float = Field(
+        default=120.0,
+        ge=0.0,
+        le=86400.0,
+        description="Seconds in which nothing moves until the engine is started anew; 0 is never.",
+    )
 
 
 class HistorySettings(_Section):
