@@ -1,0 +1,173 @@
+"""Fetching a repository of the model hub, in a child process that can be killed at any moment.
+
+What arrived stays beside the target until all of it is there and verified; only then does the
+target appear, by one rename. The next run goes on with the same commit, file by file and byte by
+byte.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from medqa_tui.errors import DownloadError, ExitCode, MedQAError
+from medqa_tui.models.catalog import HubSource
+from medqa_tui.models.child import Message, run_child
+from medqa_tui.models.snapshot import Snapshot, SnapshotFile
+from medqa_tui.paths import ensure
+
+__all__ = [
+    "Patience",
+    "Snapshot",
+    "SnapshotFile",
+    "Transfer",
+    "download_snapshot",
+    "downloaded",
+    "note_file",
+    "remove_download",
+]
+
+# The child takes its settings from the environment, and tells the hub nothing but its version.
+_ENVIRONMENT = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+    "DO_NOT_TRACK": "1",
+    # Plain ranges can go on where they stopped, and pass through mirrors and proxies.
+    "HF_HUB_DISABLE_XET": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a download keeps trying.
+
+    Attributes:
+        retries: How often a request that failed for a passing reason is made again.
+        wait: Seconds before the first of those; each further one waits twice as long.
+        longest: Seconds that it waits at most, whatever the hub asks for.
+        timeout: Seconds without a byte until a connection counts as lost.
+        stall: Seconds without any news until the child is killed.
+    """
+
+    retries: int = 5
+    wait: float = 1.0
+    longest: float = 60.0
+    timeout: float = 30.0
+    stall: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """How far a download is, in bytes; `file` is the one that moved last."""
+
+    message: str
+    done: int
+    total: int
+    file: str = ""
+    file_done: int = 0
+    file_total: int = 0
+
+
+def download_snapshot(
+    source: HubSource,
+    into: Path,
+    on_progress: Callable[[Transfer], None] | None = None,
+    cancel: threading.Event | None = None,
+    *,
+    again: str = "medqa-tui setup",
+    patience: Patience | None = None,
+) -> Snapshot:
+    """Download the files of `source` into the folder `into`, which appears whole or not at all.
+
+    HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE are honoured, as in huggingface_hub.
+
+    Args:
+        again: The command that goes on after a failure; it ends the hints.
+
+    Returns:
+        The commit that was fetched, and its files.
+
+    Raises:
+        DownloadError: The hub refused, broke off, or sent something else.
+        MedQAError: The disk is full, or cannot be written.
+        Cancelled: `cancel` was set; what arrived is kept.
+    """
+    found = downloaded(into)
+    if found is not None:
+        return found
+    shutil.rmtree(into, ignore_errors=True)
+    staging = ensure(_staging(into))
+    job = {
+        "source": asdict(source),
+        "into": str(into),
+        "staging": str(staging),
+        "patience": asdict(patience or Patience()),
+        "again": again,
+    }
+
+    failures: list[Message] = []
+
+    def on_message(message: Message) -> None:
+        if message["type"] == "error":
+            failures.append(message)
+        elif message["type"] == "progress" and on_progress is not None:
+            values = {key: value for key, value in message.items() if key != "type"}
+            on_progress(Transfer(**values))
+
+    ended = run_child(
+        ["medqa_tui.models.hub_worker", json.dumps(job)],
+        errors=subprocess.DEVNULL,
+        env={**os.environ, **_ENVIRONMENT},
+        on_message=on_message,
+        cancel=cancel,
+        stall_seconds=(patience or Patience()).stall,
+    )
+    for said in failures:
+        code = ExitCode(said["exit_code"])
+        kind = DownloadError if code == ExitCode.DOWNLOAD else MedQAError
+        raise kind(said["title"], said["detail"], said["hint"], code)
+    found = downloaded(into)
+    if found is None:
+        why = "It said nothing for too long." if ended.stalled else f"It ended with {ended.code}."
+        raise DownloadError(
+            "The download stopped.",
+            f"{source.repo}: {why}",
+            f"{again} (it goes on where it stopped)",
+        )
+    return found
+
+
+def downloaded(into: Path) -> Snapshot | None:
+    """Return what `into` holds if it was downloaded whole; looks at names and sizes."""
+    try:
+        snapshot = Snapshot.from_json(note_file(into).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    for file in snapshot.files:
+        path = into / file.path
+        if not path.is_file() or path.stat().st_size != file.size:
+            return None
+    return snapshot
+
+
+def remove_download(into: Path) -> None:
+    """Delete a download and everything that was kept beside it."""
+    shutil.rmtree(_staging(into), ignore_errors=True)
+    shutil.rmtree(into, ignore_errors=True)
+    note_file(into).unlink(missing_ok=True)
+
+
+def _staging(into: Path) -> Path:
+    return into.with_name(f".{into.name}.partial")
+
+
+def note_file(into: Path) -> Path:
+    """Return the file beside `into` that says what it holds."""
+    return into.with_name(f".{into.name}.snapshot.json")
