@@ -107,7 +107,7 @@ def test_a_download_that_broke_off_goes_on_in_the_next_run(
     assert "broke off" in said.title
     assert "goes on" in said.hint
     hub.heal()
-    here = {path.name for path in (tmp_path / ".into.partial" / "files").iterdir()}
+    here = {path.name for path in tmp_path.glob(".into.partial/files/*")}
     before = len(hub.requests)
     fetch(tmp_path / "into")
     assert same(tmp_path / "into", tmp_path / "served")
@@ -148,8 +148,8 @@ def test_a_part_that_went_bad_on_the_disk_is_fetched_anew(hub: LoopbackHub, tmp_
     hub.fail(FIRST, Fault.cut(0.5, times=1))
     hub.fail(FIRST, Fault.answer(403))
     refused(tmp_path / "into")
-    (part,) = (tmp_path / ".into.partial" / "parts").iterdir()
-    part.write_bytes(bytes(part.stat().st_size))
+    for part in (tmp_path / ".into.partial" / "parts").iterdir():
+        part.write_bytes(bytes(part.stat().st_size))
     hub.heal()
     fetch(tmp_path / "into")
     assert same(tmp_path / "into", tmp_path / "served")
