@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from medqa_tui.errors import MedQAError
+from medqa_tui.models.adapter_config import CONFIG_NAME, AdapterConfig
+from medqa_tui.models.base_names import same_base
 from medqa_tui.models.files import sha256_file
+from medqa_tui.models.records import InstallRecord
 
 CARD_NAME = "card.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
@@ -64,6 +67,12 @@ def shipped_folder(name: str) -> Path | None:
     return folder if (folder / CARD_NAME).is_file() else None
 
 
+def shipped_names() -> tuple[str, ...]:
+    """Return the names of the adapters inside the package."""
+    folder = Path(__file__).parent / "adapters"
+    return tuple(sorted(path.parent.name for path in folder.glob(f"*/{CARD_NAME}")))
+
+
 def adapter_problems(
     folder: Path, base: str, *, revision: str | None = None, deep: bool = False
 ) -> list[str]:
@@ -74,6 +83,8 @@ def adapter_problems(
         revision: The pinned source that the model was made from; None if it is not known.
         deep: Hash its weights as well.
     """
+    if not (folder / CARD_NAME).is_file() and (folder / CONFIG_NAME).is_file():
+        return _others_problems(folder, base, deep)
     try:
         card = AdapterCard.read(folder)
     except MedQAError as error:
@@ -88,3 +99,18 @@ def adapter_problems(
     if deep and sha256_file(weights) != card.weights_sha256:
         return [f"{weights} is not what was shipped: its SHA-256 differs."]
     return []
+
+
+def _others_problems(folder: Path, base: str, deep: bool) -> list[str]:
+    """Return what is wrong with an adapter that has no card of ours, but an install record."""
+    try:
+        config = AdapterConfig.read(folder)
+    except MedQAError as error:
+        return [f"{error.title} {error.detail}"]
+    if not same_base(config.base, base):
+        return [f"The adapter {folder.name} was made for {config.base}, not for {base}."]
+    record = InstallRecord.read(folder)
+    if record is not None:
+        return record.problems(folder, deep=deep)
+    weights = folder / WEIGHTS_NAME
+    return [] if weights.is_file() else [f"{weights} is missing."]

@@ -1,0 +1,296 @@
+"""The adapters on this machine, shipped and added, and which of them is in use."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+
+from medqa_tui.errors import MedQAError, NotSetUpError, UsageError
+from medqa_tui.models.active import Active, load_active
+from medqa_tui.models.adapter_check import check
+from medqa_tui.models.adapter_config import CONFIG_NAME, AdapterConfig
+from medqa_tui.models.files import check_cancel, sync_folder
+from medqa_tui.models.model_card import ModelCard
+from medqa_tui.models.records import InstallRecord
+from medqa_tui.models.shipped import CARD_NAME, AdapterCard, shipped_folder, shipped_names
+from medqa_tui.paths import Paths, ensure
+
+__all__ = [
+    "NONE",
+    "InstalledAdapter",
+    "Kind",
+    "active_of",
+    "check",
+    "get",
+    "in_use",
+    "installed",
+    "load_all",
+    "lock",
+    "remove",
+    "require_name",
+    "update",
+    "use",
+]
+
+NONE = "none"
+"""The word that stands for answering without an adapter; no adapter can be called so."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_LOCK = ".lock"
+_POLL_SECONDS = 0.1
+
+
+class Kind(StrEnum):
+    """Who made an adapter, as far as this program can tell.
+
+    SHIPPED came with the program, OWN has a card of this program's own training, COMMUNITY is
+    anything else: nobody here measured it.
+    """
+
+    SHIPPED = "shipped"
+    OWN = "own"
+    COMMUNITY = "community"
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledAdapter:
+    """An adapter on this machine.
+
+    Attributes:
+        base: Public id of the model it was made for.
+        id: Its id on the hub, empty if it did not come from there.
+        revision: The commit of the hub it was taken from, or what its card says.
+        licence: As its card names it, empty if it names none.
+        rank: Rank of its LoRA matrices.
+        size: Bytes on disk.
+        card: What its maker reports; empty for ours.
+        problem: Why it cannot be read, empty if it can.
+    """
+
+    name: str
+    kind: Kind
+    folder: Path
+    base: str = ""
+    id: str = ""
+    revision: str = ""
+    licence: str = ""
+    rank: int = 0
+    size: int = 0
+    card: ModelCard = field(default_factory=ModelCard)
+    problem: str = ""
+
+
+def installed(paths: Paths) -> list[InstalledAdapter]:
+    """Return the shipped adapters, then those added on this machine, by name."""
+    added = []
+    if paths.adapters.is_dir():
+        added = sorted(
+            folder for folder in paths.adapters.iterdir() if _NAME.fullmatch(folder.name)
+        )
+    own = {folder.name for folder in added}
+    shipped = [name for name in shipped_names() if name not in own]
+    folders = [(name, shipped_folder(name)) for name in shipped]
+    return [
+        *(_look(name, folder, Kind.SHIPPED) for name, folder in folders if folder is not None),
+        *(_look(folder.name, folder) for folder in added if folder.is_dir()),
+    ]
+
+
+def get(paths: Paths, name: str) -> InstalledAdapter:
+    """Return the adapter called `name`, or downloaded from the hub id `name`.
+
+    Raises:
+        UsageError: There is none; the hint names the nearest one.
+    """
+    known = installed(paths)
+    for adapter in known:
+        if name == adapter.name or (adapter.id and name == adapter.id):
+            return adapter
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, [adapter.name for adapter in known], n=1)
+    hint = f"Did you mean {near[0]}?" if near else "medqa-tui adapter list"
+    raise UsageError("There is no such adapter on this machine:", f"{name}.", hint)
+
+
+def in_use(paths: Paths, name: str) -> list[str]:
+    """Return the names of the installed profiles that answer with the adapter `name`."""
+    return [active.profile for active in load_all(paths) if active.adapter == name]
+
+
+def use(paths: Paths, profile: str | None, name: str | None) -> Active:
+    """Let `profile` answer with the adapter `name`, or with none, in one atomic step.
+
+    Args:
+        profile: An installed profile; None is the one in use.
+
+    Raises:
+        NotSetUpError: That profile is not installed.
+        UsageError: There is no such adapter, or it does not fit the profile's model.
+    """
+    active = _active(paths, profile)
+    if name is not None:
+        adapter = get(paths, name)
+        record = InstallRecord.read(active.generator_dir(paths))
+        problems = check(
+            adapter.folder,
+            active.base,
+            base_folder=active.generator_dir(paths),
+            revision=record.revision if record else None,
+        )
+        if problems:
+            raise UsageError(
+                f"The adapter {adapter.name} cannot be used with the profile {active.profile}.",
+                problems[0],
+                _other_profile(paths, adapter, active) or "medqa-tui adapter list",
+            )
+        name = adapter.name
+    changed = replace(active, adapter=name)
+    if changed != active:
+        update(paths, changed)
+    return changed
+
+
+def remove(paths: Paths, name: str, *, force: bool = False) -> int:
+    """Delete an added adapter and return the bytes that came free.
+
+    Args:
+        force: Profiles that use it answer without an adapter from now on.
+
+    Raises:
+        UsageError: It ships with the program, or is in use and `force` is not given.
+    """
+    adapter = get(paths, name)
+    if adapter.kind is Kind.SHIPPED:
+        raise UsageError(
+            "This adapter is part of the program and cannot be removed.",
+            f"{adapter.name}.",
+            "medqa-tui adapter use none (answers without it)",
+        )
+    users = in_use(paths, adapter.name)
+    if users and not force:
+        raise UsageError(
+            "This adapter is in use.",
+            f"{adapter.name}, by the profile {', '.join(users)}.",
+            f"medqa-tui adapter use none, or medqa-tui adapter remove --force {adapter.name}",
+        )
+    for active in load_all(paths):
+        # First nobody uses it, then it goes: killed in between, nothing is broken.
+        if active.adapter == adapter.name:
+            update(paths, replace(active, adapter=None))
+    trash = Path(tempfile.mkdtemp(prefix=".old-", dir=paths.adapters))
+    adapter.folder.replace(trash / adapter.name)
+    sync_folder(paths.adapters)
+    shutil.rmtree(trash, ignore_errors=True)
+    return adapter.size
+
+
+def require_name(name: str) -> str:
+    """Return `name` if an added adapter may be called so.
+
+    Raises:
+        UsageError: It cannot be a folder's name, or is taken by the program.
+    """
+    if _NAME.fullmatch(name) is None:
+        raise UsageError(
+            "An adapter cannot be called so:",
+            f"{name!r}.",
+            "Use letters, digits, dots, dashes and underscores: --name my-adapter",
+        )
+    if name == NONE or shipped_folder(name) is not None:
+        raise UsageError("This name is taken:", f"{name}.", "Choose another: --name my-adapter")
+    return name
+
+
+@contextmanager
+def lock(paths: Paths, cancel: threading.Event | None = None) -> Iterator[None]:
+    """Hold the adapters' lock: one process adds or removes at a time."""
+    from filelock import FileLock, Timeout
+
+    held = FileLock(ensure(paths.adapters) / _LOCK, mode=0o600)
+    while True:
+        check_cancel(cancel)
+        try:
+            held.acquire(timeout=_POLL_SECONDS)
+            break
+        except Timeout:
+            continue
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def load_all(paths: Paths) -> list[Active]:
+    """Return every installed profile's components; empty if nothing can be read."""
+    try:
+        active = load_active(paths)
+    except MedQAError:
+        return []
+    return [active] if active else []
+
+
+def update(paths: Paths, active: Active) -> None:
+    """Write what one profile answers with, leaving the others and the choice among them."""
+    active.write(paths)
+
+
+def active_of(paths: Paths, profile: str | None) -> Active | None:
+    """Return what `profile` answers with, or the one in use if None; None if it is not installed.
+
+    Raises:
+        MedQAError: The record of what is installed cannot be read.
+    """
+    active = load_active(paths)
+    return active if active and profile in {None, active.profile} else None
+
+
+def _active(paths: Paths, profile: str | None) -> Active:
+    active = active_of(paths, profile)
+    if active is None:
+        raise NotSetUpError(
+            "This profile is not set up yet.",
+            f"{profile}." if profile else "",
+            f"medqa-tui setup --profile {profile}" if profile else "medqa-tui setup",
+        )
+    return active
+
+
+def _other_profile(paths: Paths, adapter: InstalledAdapter, active: Active) -> str:
+    for other in load_all(paths):
+        if other.base == adapter.base and other.profile != active.profile:
+            return f"medqa-tui --profile {other.profile} adapter use {adapter.name}"
+    return ""
+
+
+def _look(name: str, folder: Path, kind: Kind | None = None) -> InstalledAdapter:
+    record = InstallRecord.read(folder)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    try:
+        ours = AdapterCard.read(folder) if (folder / CARD_NAME).is_file() else None
+        config = AdapterConfig.read(folder)
+    except MedQAError as error:
+        problem = f"{error.title} {error.detail}".strip()
+        return InstalledAdapter(name, kind or Kind.COMMUNITY, folder, size=size, problem=problem)
+    from_hub = record is not None and bool(record.id)
+    card = ModelCard() if ours and not from_hub else ModelCard.read(folder)
+    return InstalledAdapter(
+        name=name,
+        kind=kind or (Kind.OWN if ours and not from_hub else Kind.COMMUNITY),
+        folder=folder,
+        base=ours.base if ours else config.base,
+        id=record.id if record else "",
+        revision=record.revision if record else ours.base_revision if ours else "",
+        licence=ours.licence if ours else card.licence,
+        rank=config.rank,
+        size=size,
+        card=card,
+        problem="" if (folder / CONFIG_NAME).is_file() else f"{folder / CONFIG_NAME} is missing.",
+    )
