@@ -45,8 +45,11 @@ class GenerateRequest:
     Attributes:
         generator: `auto` uses the model where it is loaded and falls to the extractive one.
         max_new_tokens: Upper bound on the answer's length, in tokens.
-        temperature: 0 is greedy.
+        temperature: 0 is greedy; above it tokens are sampled, in every beam where there are more.
         prompt_lookup: Tokens proposed a step by prompt-lookup decoding; 0 turns it off.
+        closed_book: Answer from memory: there is no evidence, and nothing can be quoted.
+        num_beams: Drafts that are compared; more than one do not stream.
+        no_repeat_ngram: No run of so many tokens is written twice; 0 allows it.
     """
 
     turn: str
@@ -58,6 +61,9 @@ class GenerateRequest:
     temperature: float = 0.0
     seed: int = 0
     prompt_lookup: int = 10
+    closed_book: bool = False
+    num_beams: int = 1
+    no_repeat_ngram: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,8 @@ class GroundResult:
 
 
 RetrieveEvent = StatusChanged | Notice | EvidenceFound | BackendFailed
-GenerateEvent = StatusChanged | Notice | Token | GenerationDone | BackendFailed
+DraftEvent = StatusChanged | Notice | Token | GenerationDone
+GenerateEvent = DraftEvent | BackendFailed
 
 
 class Backend(Protocol):

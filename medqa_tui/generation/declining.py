@@ -55,22 +55,25 @@ class DeclineOnlyIfSure:
         self._first = 0.0
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
-        """Return the scores (1, vocabulary), the closed ones at minus infinity below the threshold.
+        """Return the scores, the closed ones at minus infinity where it is below the threshold.
 
         Args:
-            input_ids: Prompt and what is written so far, shape (1, tokens).
-            scores: Logits of the next token, shape (1, vocabulary).
+            input_ids: Prompt and what is written so far, shape (beams, tokens).
+            scores: Logits of the next token, shape (beams, vocabulary).
         """
         written = input_ids.shape[1] - self._prompt_length
         if written == 0:
-            self._first = _log_probability(scores, self._opening.first)
-        elif written == 1 and int(input_ids[0, -1]) == self._opening.first:
-            both = self._first + _log_probability(scores, self._opening.second)
-            if both < self._threshold:
-                scores = scores.clone()
-                scores[0, list(self._opening.closed)] = -float("inf")
+            # One prompt, so the same for every beam.
+            self._first = _log_probability(scores[0], self._opening.first)
+        elif written == 1:
+            begun = (input_ids[:, -1] == self._opening.first).nonzero().flatten().tolist()
+            for beam in begun:
+                both = self._first + _log_probability(scores[beam], self._opening.second)
+                if both < self._threshold:
+                    scores = scores.clone()
+                    scores[beam, list(self._opening.closed)] = -float("inf")
         return scores
 
 
 def _log_probability(scores: Any, token: int) -> float:
-    return float(scores[0].float().log_softmax(-1)[token])
+    return float(scores.float().log_softmax(-1)[token])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Wanted = Literal["auto", "cuda", "cpu"]
+Quantization = Literal["nf4", "bf16", "fp32"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,10 +16,14 @@ class Host:
     Attributes:
         gpu: Name of the first CUDA device, or None.
         gpu_4bit: Whether bitsandbytes has a library for that device.
+        gpu_bf16: Whether that device computes in bf16 itself.
+        cpu_bf16: Whether the CPU has instructions that make bf16 worth it.
     """
 
     gpu: str | None = None
     gpu_4bit: bool = False
+    gpu_bf16: bool = True
+    cpu_bf16: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +35,24 @@ class Attempt:
     """
 
     device: Literal["cuda", "cpu"]
-    quantization: Literal["nf4", "bf16"]
+    quantization: Quantization
     reason: str
     fall: bool
 
 
-def plan(host: Host, wanted: Wanted = "auto") -> tuple[Attempt, ...]:
+def plan(host: Host, wanted: Wanted = "auto", *, dense_first: bool = False) -> tuple[Attempt, ...]:
     """Return the attempts in order: CUDA NF4, CUDA bf16, CPU NF4, CPU bf16.
 
     On a machine without a GPU that was not asked for one, CPU NF4 is the first choice and no fall.
     When every attempt fails, the extractive generator is left.
+
+    Args:
+        dense_first: The weights are those of an encoder-decoder model, saved dense: they are used
+            so, in bf16 or else in fp32, and 4 bits are what is tried where they do not fit. Never
+            in fp16, in which T5 overflows.
     """
+    if dense_first:
+        return _dense_plan(host, wanted)
     if wanted == "cpu":
         return (_cpu_nf4("The CPU was asked for.", fall=False), _CPU_BF16)
     if host.gpu is None:
@@ -62,9 +74,35 @@ def host_now() -> Host:
     """Look at this machine; imports torch and, where there is a GPU, bitsandbytes."""
     import torch
 
+    # Below AVX-512, bf16 is emulated and takes longer than fp32.
+    cpu_bf16 = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
     if not torch.cuda.is_available():
-        return Host()
-    return Host(gpu=torch.cuda.get_device_name(0), gpu_4bit=_bitsandbytes_has_cuda())
+        return Host(cpu_bf16=cpu_bf16)
+    return Host(
+        gpu=torch.cuda.get_device_name(0),
+        gpu_4bit=_bitsandbytes_has_cuda(),
+        gpu_bf16=torch.cuda.is_bf16_supported(including_emulation=False),
+        cpu_bf16=cpu_bf16,
+    )
+
+
+def _dense_plan(host: Host, wanted: Wanted) -> tuple[Attempt, ...]:
+    cpu: Quantization = "bf16" if host.cpu_bf16 else "fp32"
+    small = Attempt(
+        "cpu", "nf4", "The full weights could not be used on the CPU; using 4-bit.", fall=True
+    )
+    if wanted == "cpu":
+        return (Attempt("cpu", cpu, "The CPU was asked for.", fall=False), small)
+    if host.gpu is None:
+        reason = "No GPU found; answering on the CPU will be slower."
+        return (Attempt("cpu", cpu, reason, fall=wanted == "cuda"), small)
+    gpu: Quantization = "bf16" if host.gpu_bf16 else "fp32"
+    attempts = [Attempt("cuda", gpu, f"Full weights on {host.gpu}.", fall=False)]
+    if host.gpu_4bit:
+        reason = f"The full weights could not be used on {host.gpu}; using 4-bit."
+        attempts.append(Attempt("cuda", "nf4", reason, fall=True))
+    reason = f"{host.gpu} cannot be used; answering on the CPU will be slower."
+    return (*attempts, Attempt("cpu", cpu, reason, fall=True), small)
 
 
 def _bitsandbytes_has_cuda() -> bool:

@@ -26,6 +26,10 @@ _EVIDENCE = "[{n}] {title}: {text}"
 _TURN = "Earlier question: {question}\nEarlier answer: {answer}"
 _USER = "{evidence}\n\n{context}Question: {question}\nAnswer from the evidence:"
 
+# Without evidence. The question's words are those that the Flan-T5 models were trained with.
+_CLOSED_SYSTEM = "Answer the medical question in up to three sentences."
+_CLOSED_USER = "Medical question: {question}"
+
 # What is remembered of a conversation: its subject, not its text.
 _MAX_TURNS = 2
 _MAX_TURN_CHARS = 280
@@ -69,6 +73,17 @@ def build(
     return ({"role": "system", "content": _SYSTEM}, {"role": "user", "content": asked})
 
 
+def closed_book(question: str) -> tuple[Message, ...]:
+    """Return the messages that ask for an answer from memory, without any evidence."""
+    asked = closed_book_text(question)
+    return ({"role": "system", "content": _CLOSED_SYSTEM}, {"role": "user", "content": asked})
+
+
+def closed_book_text(question: str) -> str:
+    """Return the whole input of an encoder-decoder model that answers from memory."""
+    return _CLOSED_USER.format(question=_line(question))
+
+
 def fit(
     question: str,
     evidence: Sequence[Evidence],
@@ -96,7 +111,12 @@ def fit(
             tokens = count(messages)
             if tokens <= budget:
                 return Prompt(messages, tokens, tuple(evidence[:kept]), len(evidence) - kept)
-    raise MedQAError(
+    raise too_long(budget)
+
+
+def too_long(budget: int) -> MedQAError:
+    """Return the error of a question that leaves no room in a prompt of `budget` tokens."""
+    return MedQAError(
         "The question and its evidence are too long for this model.",
         f"There is room for {budget} tokens.",
         "Ask a shorter question, or quote only: medqa-tui config set answer.generator extractive",

@@ -50,18 +50,20 @@ def quantize_gguf(gguf: Path, out: Path, on_progress: Progress | None = None) ->
 def quantize_folder(dense: Path, out: Path) -> None:
     """Quantize a dense transformers folder to NF4 on the CPU and save it, tokenizer included."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
-    from medqa_tui.generation.weights import nf4_config, quiet_libraries
+    from medqa_tui.generation.weights import auto_class, nf4_config, quiet_libraries
+    from medqa_tui.models.loading import one_at_a_time
 
     quiet_libraries()
-    model = AutoModelForCausalLM.from_pretrained(
-        dense,
-        quantization_config=nf4_config(),
-        dtype=torch.bfloat16,
-        device_map={"": "cpu"},
-        local_files_only=True,
-    )
+    with one_at_a_time:
+        model = auto_class(dense).from_pretrained(
+            dense,
+            quantization_config=nf4_config(),
+            dtype=torch.bfloat16,
+            device_map={"": "cpu"},
+            local_files_only=True,
+        )
     model.save_pretrained(out)
     AutoTokenizer.from_pretrained(dense, local_files_only=True).save_pretrained(out)
 
@@ -75,16 +77,18 @@ def _unpack(gguf: Path, dense: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     from medqa_tui.generation.weights import quiet_libraries
+    from medqa_tui.models.loading import one_at_a_time
 
     quiet_libraries()
     try:
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        model = AutoModelForCausalLM.from_pretrained(
-            gguf.parent,
-            gguf_file=gguf.name,
-            quantization_config=GgufConfig(dequantize=True),
-            dtype=torch.bfloat16,
-        )
+        with one_at_a_time:
+            model = AutoModelForCausalLM.from_pretrained(
+                gguf.parent,
+                gguf_file=gguf.name,
+                quantization_config=GgufConfig(dequantize=True),
+                dtype=torch.bfloat16,
+            )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise MedQAError(
             "The model file cannot be read.",

@@ -133,47 +133,133 @@ def stream(
     Raises:
         Exception: Whatever `generate()` raised.
     """
-    from transformers import StoppingCriteriaList
-
     streamer = _Streamer(decode, progress, max_sentences)
-    failure: list[BaseException] = []
-    began = time.perf_counter()
-
-    def run() -> None:
-        try:
-            model.generate(
-                **arguments,
-                streamer=streamer,
-                stopping_criteria=StoppingCriteriaList([_criterion(stop, progress)]),
-            )
-        except BaseException as error:
-            failure.append(error)
-        finally:
-            progress.total_s = time.perf_counter() - began
-            streamer.pieces.put(None)
-
-    thread = threading.Thread(target=run, name="medqa-generate", daemon=True)
-    thread.start()
+    criteria = _criteria(stop, progress)
+    running = _Running(
+        lambda: model.generate(**arguments, streamer=streamer, stopping_criteria=criteria),
+        progress,
+        lambda: streamer.pieces.put(None),
+    )
     try:
         while (piece := streamer.pieces.get()) is not None:
             yield piece
     finally:
         stop.set()
-        thread.join()
-    if failure:
-        raise failure[0]
+        running.join()
+    running.raise_failure()
 
 
-def _criterion(stop: threading.Event, progress: Progress) -> Any:
-    """Return a stopping criterion that looks at `stop` and at the loop flag after every step."""
+def search(
+    model: Any,
+    arguments: dict[str, Any],
+    decode: Callable[[list[int]], str],
+    *,
+    prompt_length: int,
+    stop: threading.Event,
+    progress: Progress,
+    max_sentences: int = 0,
+) -> Iterator[int]:
+    """Yield the number of steps done while `model.generate(**arguments)` compares drafts.
+
+    Beams do not stream: which of them wins is known at the end, and `progress` holds it then.
+    Setting `stop`, or closing the iterator, ends the search after the step it is in, without a
+    draft.
+
+    Args:
+        prompt_length: Tokens before the draft in what `generate` returns.
+        max_sentences: The draft is cut after so many sentences; 0 sets no bound.
+
+    Raises:
+        Exception: Whatever `generate()` raised.
+    """
+    steps: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+
+    def after_step() -> None:
+        if stop.is_set():
+            raise _Stopped
+        steps.put(progress.steps)
+
+    found: list[Any] = []
+    criteria = _criteria(stop, progress, after_step)
+    running = _Running(
+        lambda: found.append(model.generate(**arguments, stopping_criteria=criteria)),
+        progress,
+        lambda: steps.put(None),
+    )
+    try:
+        while (done := steps.get()) is not None:
+            yield done
+    finally:
+        stop.set()
+        running.join()
+    running.raise_failure()
+    if found:
+        progress.first_token_s = progress.total_s
+        _replay(found[0][0, prompt_length:], decode, progress, max_sentences)
+
+
+class _Stopped(Exception):
+    """Ends a beam search: its own way out goes on until every beam has an end."""
+
+
+class _Running:
+    """One `generate()` in a thread of its own."""
+
+    def __init__(
+        self, generate: Callable[[], Any], progress: Progress, ended: Callable[[], None]
+    ) -> None:
+        self._failure: BaseException | None = None
+        began = time.perf_counter()
+
+        def run() -> None:
+            try:
+                generate()
+            except _Stopped:
+                pass
+            except BaseException as error:
+                self._failure = error
+            finally:
+                progress.total_s = time.perf_counter() - began
+                ended()
+
+        self._thread = threading.Thread(target=run, name="medqa-generate", daemon=True)
+        self._thread.start()
+
+    def join(self) -> None:
+        self._thread.join()
+
+    def raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+
+def _replay(
+    tokens: Any, decode: Callable[[list[int]], str], progress: Progress, max_sentences: int
+) -> None:
+    """Put a finished draft through the same bounds as a streamed one."""
+    streamer = _Streamer(decode, progress, max_sentences)
+    streamer.put(None)
+    for token in tokens:
+        streamer.put(token)
+        if progress.over:
+            break
+    streamer.end()
+
+
+def _criteria(
+    stop: threading.Event, progress: Progress, after_step: Callable[[], None] | None = None
+) -> Any:
+    """Return stopping criteria that look at `stop` and at the loop flag after every step."""
     import torch
-    from transformers import StoppingCriteria
+    from transformers import StoppingCriteria, StoppingCriteriaList
 
     class Stop(StoppingCriteria):  # type: ignore[misc]
         def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
             del scores, kwargs
             progress.steps += 1
+            if after_step is not None:
+                after_step()
             done = stop.is_set() or progress.over
             return torch.full((input_ids.shape[0],), done, device=input_ids.device)
 
-    return Stop()
+    return StoppingCriteriaList([Stop()])

@@ -1,7 +1,8 @@
-"""Reading models: NF4 or bf16, on CUDA or the CPU, with a LoRA adapter attached and not merged."""
+"""Reading models: NF4, bf16 or fp32, on CUDA or the CPU, causal or encoder-decoder."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import logging
@@ -10,31 +11,47 @@ from pathlib import Path
 from typing import Any
 
 from medqa_tui.errors import EngineError, MedQAError
-from medqa_tui.generation import prompt
+from medqa_tui.generation.adapters import Adapters, other_prompt, read_card
 from medqa_tui.generation.device import Attempt, Host, Wanted, host_now, plan
 from medqa_tui.models.loading import one_at_a_time
-from medqa_tui.models.shipped import CARD_NAME, AdapterCard
 
 _LOG = logging.getLogger(__name__)
+ADAPTER_LEFT_OUT = "adapter_left_out"
+"""Code of the notice of an adapter that could not be used with this version's prompt."""
+
 _OTHER_PROMPT = "The adapter {name} was trained with another prompt and is left out."
 _REPAIR = "Run: medqa-tui doctor --deep, or install again with: medqa-tui setup"
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model that is ready to generate, and how it came to be loaded.
+    """A model that is ready to generate, its adapters, and how it came to be loaded.
 
     Attributes:
-        adapter: Name of the adapter that is attached, None if there is none.
-        abstain_logprob: Least log-probability at which it may decline; None sets no bound.
+        adapters: The base model and what is attached to it.
+        seq2seq: It is an encoder-decoder model, without a chat template.
     """
 
-    model: Any
+    adapters: Adapters
     tokenizer: Any
     attempt: Attempt
     notices: tuple[tuple[str, str], ...]
-    adapter: str | None = None
-    abstain_logprob: float | None = None
+    seq2seq: bool = False
+
+    @property
+    def model(self) -> Any:
+        """What generates, with the adapter in use."""
+        return self.adapters.model
+
+    @property
+    def adapter(self) -> str | None:
+        """Name of the adapter in use, None if there is none."""
+        return self.adapters.name
+
+    @property
+    def abstain_logprob(self) -> float | None:
+        """Least log-probability at which it may decline; None sets no bound."""
+        return self.adapters.abstain_logprob
 
 
 def nf4_config() -> Any:
@@ -58,6 +75,8 @@ def quiet_libraries() -> None:
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
+    # It warns of settings in a model's own folder that greedy decoding does not use.
+    transformers_logging.set_verbosity_error()
     # On import its CPU backend warns that an optional kernel, fetched from a hub, is missing.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
@@ -83,35 +102,37 @@ def load(
     if adapter_dir is not None:
         _require(adapter_dir, "adapter_config.json", "The adapter's files are missing.")
     quiet_libraries()
-    tokenizer = _tokenizer(model_dir)
+    seq2seq = is_seq2seq(model_dir)
+    tokenizer = _tokenizer(model_dir, chat=not seq2seq)
     notices: list[tuple[str, str]] = []
+    if adapter_dir is not None and other_prompt(read_card(adapter_dir)):
+        notices.append((ADAPTER_LEFT_OUT, _OTHER_PROMPT.format(name=adapter_dir.name)))
+        adapter_dir = None
+    dense_first = seq2seq and not is_quantized(model_dir)
+    attempts = plan(host or host_now(), wanted, dense_first=dense_first)
+    model, attempt = _first_that_loads(model_dir, attempts, notices)
+    adapters = Adapters(model.eval())
+    adapters.use(adapter_dir)
+    return Loaded(adapters, tokenizer, attempt, tuple(notices), seq2seq)
+
+
+def _first_that_loads(
+    model_dir: Path, attempts: tuple[Attempt, ...], notices: list[tuple[str, str]]
+) -> tuple[Any, Attempt]:
+    """Return the model and how it was loaded, adding a notice for every fall on the way."""
     failures: list[str] = []
-    card = _card(adapter_dir) if adapter_dir is not None else None
-    if adapter_dir is not None and card and card.template_sha256 != prompt.template_hash():
-        notices.append(("adapter_left_out", _OTHER_PROMPT.format(name=adapter_dir.name)))
-        adapter_dir = card = None
-    for attempt in plan(host or host_now(), wanted):
+    for attempt in attempts:
         if attempt.fall:
             notices.append((f"{attempt.device}_{attempt.quantization}", attempt.reason))
         try:
             with one_at_a_time:
-                model = _load_base(model_dir, attempt)
+                return _load_base(model_dir, attempt), attempt
         except Exception as error:
             # Drivers, CUDA libraries and file readers raise all kinds; the next attempt may work.
             _LOG.warning("%s/%s: %s", attempt.device, attempt.quantization, type(error).__name__)
             failures.append(f"{attempt.device} {attempt.quantization}: {error}")
-            free_memory()
-            continue
-        if adapter_dir is not None:
-            model = _attach(model, adapter_dir)
-        return Loaded(
-            model.eval(),
-            tokenizer,
-            attempt,
-            tuple(notices),
-            adapter=adapter_dir.name if adapter_dir else None,
-            abstain_logprob=card.abstain_logprob if card else None,
-        )
+        # Outside the handler, where the error and the tensors it holds are gone.
+        free_memory()
     raise EngineError("The language model could not be loaded.", " | ".join(failures), _REPAIR)
 
 
@@ -120,8 +141,23 @@ def free_memory() -> None:
     import torch
 
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    # A GPU that has just failed fails here as well.
+    with contextlib.suppress(RuntimeError):
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def is_seq2seq(model_dir: Path) -> bool:
+    """Tell whether the folder holds an encoder-decoder model, such as Flan-T5."""
+    config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
+    return bool(config.get("is_encoder_decoder"))
+
+
+def auto_class(model_dir: Path) -> Any:
+    """Return the transformers class that loads the folder's model."""
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    return AutoModelForSeq2SeqLM if is_seq2seq(model_dir) else AutoModelForCausalLM
 
 
 def is_quantized(model_dir: Path) -> bool:
@@ -132,10 +168,11 @@ def is_quantized(model_dir: Path) -> bool:
 
 def _load_base(model_dir: Path, attempt: Attempt) -> Any:
     import torch
-    from transformers import AutoModelForCausalLM
 
     saved_in_4bit = is_quantized(model_dir)
-    options: dict[str, Any] = {"dtype": torch.bfloat16, "local_files_only": True}
+    # Never fp16, in which T5 overflows.
+    dtype = torch.float32 if attempt.quantization == "fp32" else torch.bfloat16
+    options: dict[str, Any] = {"dtype": dtype, "local_files_only": True}
     where = attempt.device
     if attempt.quantization == "nf4":
         if not saved_in_4bit:
@@ -143,33 +180,15 @@ def _load_base(model_dir: Path, attempt: Attempt) -> Any:
     elif saved_in_4bit:
         # Unpacked where 4-bit code works for certain, then moved.
         where = "cpu"
-    model = AutoModelForCausalLM.from_pretrained(
+    model = auto_class(model_dir).from_pretrained(
         model_dir, device_map={"": 0 if where == "cuda" else "cpu"}, **options
     )
-    if attempt.quantization == "bf16" and saved_in_4bit:
-        model = model.dequantize().to(torch.bfloat16).to(attempt.device)
+    if attempt.quantization != "nf4" and saved_in_4bit:
+        model = model.dequantize().to(dtype).to(attempt.device)
     return model
 
 
-def _card(adapter_dir: Path) -> AdapterCard | None:
-    """Return the adapter's card; adapters from elsewhere have none."""
-    return AdapterCard.read(adapter_dir) if (adapter_dir / CARD_NAME).is_file() else None
-
-
-def _attach(model: Any, adapter_dir: Path) -> Any:
-    from peft import PeftModel
-
-    try:
-        return PeftModel.from_pretrained(model, str(adapter_dir), is_trainable=False)
-    except (RuntimeError, ValueError, KeyError, OSError) as error:
-        raise MedQAError(
-            "This adapter does not fit the model.",
-            f"{adapter_dir.name}: {type(error).__name__}",
-            "Use the adapter that was made for this profile's model.",
-        ) from error
-
-
-def _tokenizer(model_dir: Path) -> Any:
+def _tokenizer(model_dir: Path, *, chat: bool) -> Any:
     from transformers import AutoTokenizer
 
     try:
@@ -178,7 +197,7 @@ def _tokenizer(model_dir: Path) -> Any:
         raise MedQAError(
             "The model's tokenizer cannot be read.", str(model_dir), _REPAIR
         ) from error
-    if not tokenizer.chat_template:
+    if chat and not tokenizer.chat_template:
         raise MedQAError(
             "This model has no chat template, so it cannot be asked.", str(model_dir), _REPAIR
         )

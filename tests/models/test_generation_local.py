@@ -34,7 +34,7 @@ def counted(generator, then=None):
             then(count[0], kwargs)
 
     # generate() runs on the model inside of peft's.
-    base = generator._model.get_base_model()
+    base = generator._loaded.model.get_base_model()
     handle = base.register_forward_pre_hook(before, with_kwargs=True)
     try:
         yield count
@@ -50,8 +50,8 @@ def test_streamed_text_is_the_text_of_a_plain_generate(generator, lookup):
     events, done = run(generator, asked)
     tokens = [event for event in events if isinstance(event, Token)]
     assert "".join(token.text for token in tokens) == done.text == ANSWERS[SYMPTOMS]
-    ids = torch.tensor([generator._render(generator._fit(asked, 900).messages)])
-    plain = generator._model.generate(
+    ids = torch.tensor([generator._chat.render(generator._fit(asked, 900).messages)])
+    plain = generator._loaded.model.generate(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
         max_new_tokens=asked.max_new_tokens,
@@ -87,16 +87,16 @@ def test_info_names_everything(generator):
 def test_the_adapter_is_attached_unmerged_and_speaks(generator, nf4_llama):
     import torch
 
-    layers = [m for m in generator._model.modules() if hasattr(m, "lora_A")]
+    layers = [m for m in generator._loaded.model.modules() if hasattr(m, "lora_A")]
     assert layers
     assert not any(layer.merged for layer in layers)
     assert all(type(layer.base_layer).__name__ == "Linear4bit" for layer in layers)
     ids = torch.tensor([[7, 8, 9]])
     bare = weights.load(nf4_llama, wanted="cpu").model
     with torch.no_grad():
-        assert not torch.equal(bare(ids).logits, generator._model(ids).logits)
-        with generator._model.disable_adapter():
-            assert torch.equal(bare(ids).logits, generator._model(ids).logits)
+        assert not torch.equal(bare(ids).logits, generator._loaded.model(ids).logits)
+        with generator._loaded.model.disable_adapter():
+            assert torch.equal(bare(ids).logits, generator._loaded.model(ids).logits)
 
 
 @pytest.mark.parametrize("lookup", [0, 10])

@@ -1,4 +1,4 @@
-"""What the tiny language models share: a tokenizer made on the spot, learning by heart, adapters."""
+"""What the tiny language models share: a tokenizer made here, learning by heart, adapters."""
 
 from __future__ import annotations
 
