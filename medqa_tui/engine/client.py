@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from medqa_tui import events
 from medqa_tui.backend import Backend, GenerateRequest, GroundRequest, GroundResult, RetrieveRequest
 from medqa_tui.cancelling import while_wanted
 from medqa_tui.domain import Failure, GeneratorKind, ModelInfo, TokenCounts
-from medqa_tui.engine import connect, lifecycle, transport, wire
+from medqa_tui.engine import connect, lifecycle, process, transport, wire
+from medqa_tui.engine.bridge import Worker, settled
 from medqa_tui.engine.connect import status
 from medqa_tui.engine.status import EngineStatus
+from medqa_tui.engine.vitals import Silence
 from medqa_tui.errors import MedQAError
 from medqa_tui.events import (
     BackendFailed,
@@ -35,7 +38,10 @@ if TYPE_CHECKING:
     from medqa_tui.engine.transport import Transport
     from medqa_tui.paths import Paths
 
-__all__ = ["EngineBackend", "EngineStatus", "open_backend", "status"]
+__all__ = ["EngineBackend", "EngineStatus", "open_backend", "status", "use_adapter"]
+
+# How long nothing may be heard of an answer until the engine is asked how it is.
+_LISTEN_S = 10.0
 
 
 def open_backend(paths: Paths, settings: Settings, in_process: bool = False) -> Backend:
@@ -51,8 +57,25 @@ def open_backend(paths: Paths, settings: Settings, in_process: bool = False) -> 
     return EngineBackend(paths, settings)
 
 
+def use_adapter(paths: Paths, name: str | None) -> bool:
+    """Have the running engine use the adapter that active.json now names, without a restart.
+
+    It waits for the answer that is being written, and for a model that is being loaded.
+
+    Args:
+        name: The adapter, or None for the model alone.
+
+    Returns:
+        False if no engine runs, or it runs another profile: the next one starts with it.
+
+    Raises:
+        EngineError: The engine cannot use it, and keeps the one before.
+    """
+    return connect.use_adapter(paths, name)
+
+
 class _BrokenError(Exception):
-    """The connection ended before the stream did."""
+    """The connection ended before the stream did; the text says why if that is known."""
 
 
 class EngineBackend:
@@ -67,6 +90,9 @@ class EngineBackend:
         self._kind = kind
         self._client: httpx2.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid: int | None = None
+        self._mute: int | None = None
+        self._restarted: str | None = None
 
     async def prepare(self, turn: str) -> AsyncGenerator[StatusChanged | Notice, None]:
         """Find, start or replace the engine, saying what is done."""
@@ -82,18 +108,23 @@ class EngineBackend:
         def start() -> EngineStatus:
             try:
                 return lifecycle.ensure_running(
-                    self.paths, self.settings, say, kind=self._kind, abandoned=abandoned
+                    self.paths,
+                    self.settings,
+                    say,
+                    kind=self._kind,
+                    abandoned=abandoned,
+                    mute=self._mute,
                 )
             finally:
                 say(None)
 
-        starting = asyncio.ensure_future(asyncio.to_thread(start))
-        # If nobody waits any more, its error is nobody's either.
-        starting.add_done_callback(lambda done: done.cancelled() or done.exception())
+        # A daemon thread: a program that was interrupted does not wait for it.
+        starting = Worker[EngineStatus]("engine").submit(start)
         try:
             while (message := await said.get()) is not None:
                 yield StatusChanged(turn, "engine", message)
-            await starting
+            await settled(starting)
+            starting.result()
             await self.aclose()
         finally:
             abandoned.set()
@@ -129,13 +160,17 @@ class EngineBackend:
         """
         try:
             return await self._ground(request)
-        except _BrokenError:
-            async for _ in self.prepare(request.turn):
+        except _BrokenError as broken:
+            why = await self._why(broken)
+            if not self._may_restart(request.turn):
+                raise wire.error_of(_gone(why)) from broken
+        async with aclosing(self.prepare(request.turn)) as steps:
+            async for _ in steps:
                 pass
         try:
             return await self._ground(request)
         except _BrokenError as broken:
-            raise wire.error_of(_GONE) from broken
+            raise wire.error_of(_gone(await self._why(broken))) from broken
 
     async def aclose(self) -> None:
         """Let go of the connection; the engine goes on."""
@@ -148,28 +183,96 @@ class EngineBackend:
         self, path: str, request: RetrieveRequest | GenerateRequest, cancel: asyncio.Event
     ) -> AsyncGenerator[Event, None]:
         """Yield the events of one request until its last one, or until `cancel` is set."""
-        turn, written, again = request.turn, False, False
+        turn, written, why = request.turn, False, ""
         while not cancel.is_set():
             try:
-                if again:
-                    yield Notice(turn, "engine_restarted", "The engine ended; starting it again.")
+                if why:
+                    message = f"The engine ended ({why}); starting it again."
+                    yield Notice(turn, "engine_restarted", message)
                     async with aclosing(while_wanted(self.prepare(turn), cancel)) as steps:
                         async for said in steps:
                             yield said
-                answering = while_wanted(self._events(path, request), cancel)
+                answering = while_wanted(self._heard(path, request), cancel)
                 async with aclosing(answering) as told:
                     async for event in told:
                         written = written or isinstance(event, Token)
                         yield event
                 return
-            except _BrokenError:
-                if again or written:
-                    yield BackendFailed(turn, _GONE)
+            except _BrokenError as broken:
+                why = await self._why(broken)
+                if written or not self._may_restart(turn):
+                    yield BackendFailed(turn, _gone(why))
                     return
-                again = True
             except MedQAError as error:
                 yield BackendFailed(turn, wire.failure_of(error))
                 return
+
+    def _may_restart(self, turn: str) -> bool:
+        """Return whether the engine may be started again for `turn`: once for each."""
+        may, self._restarted = self._restarted != turn, turn
+        return may
+
+    async def _why(self, broken: _BrokenError) -> str:
+        """Return why the engine is gone: a clause."""
+        return str(broken) or await asyncio.to_thread(process.how_it_ended, self.paths, self._pid)
+
+    async def _heard(
+        self, path: str, request: RetrieveRequest | GenerateRequest
+    ) -> AsyncGenerator[Event, None]:
+        """Yield what the engine answers, and say so while it does not even say how it is.
+
+        Raises:
+            _BrokenError: It is gone, or did not respond for too long.
+            EngineError: The request was refused.
+        """
+        end = object()
+        async with aclosing(self._events(path, request)) as answer:
+            while True:
+                step = asyncio.ensure_future(anext(answer, end))
+                try:
+                    async with aclosing(self._listen(step)) as words:
+                        async for word in words:
+                            yield StatusChanged(request.turn, "engine", word)
+                finally:
+                    await _given_up(step)
+                event = step.result()
+                if event is end:
+                    return
+                yield cast("Event", event)
+
+    async def _listen(self, step: asyncio.Future[Any]) -> AsyncGenerator[str, None]:
+        """Wait for `step`; yield a word once the engine does not respond.
+
+        Raises:
+            _BrokenError: It did not for so long that it never will.
+        """
+        limit = self.settings.engine.watchdog
+        listen = min(_LISTEN_S, limit / 3) if limit else _LISTEN_S
+        silence: Silence | None = None
+        while True:
+            began = time.monotonic()
+            done, _ = await asyncio.wait({step}, timeout=listen)
+            if done or await self._responds() or step.done():
+                if step.done():
+                    return
+                silence = None
+                continue
+            if silence is None:
+                silence = Silence(self._pid, limit)
+                yield "The engine does not respond; waiting for it."
+            # Not longer than it would have taken: this process may have been suspended as well.
+            if silence.lasted(min(time.monotonic() - began, listen + connect.ANSWER_S)):
+                self._mute = self._pid
+                raise _BrokenError(f"it did not respond for {silence.seconds:.0f} s")
+
+    async def _responds(self) -> bool:
+        import httpx2
+
+        try:
+            reply = await self._connected().get("/v1/status", timeout=connect.ANSWER_S)
+        except (httpx2.TransportError, _BrokenError):
+            return False
+        return reply.status_code == httpx2.codes.OK
 
     async def _events(
         self, path: str, request: RetrieveRequest | GenerateRequest
@@ -190,6 +293,8 @@ class EngineBackend:
                     raise _refused(reply.status_code, await reply.aread())
                 async for line in _lines(reply):
                     event = events.from_json(line)
+                    if isinstance(event, Notice) and event.code == wire.ENGINE_BROKEN:
+                        raise _BrokenError(_clause(event.message))
                     yield event
                     if _is_last(event):
                         return
@@ -200,10 +305,16 @@ class EngineBackend:
     async def _ground(self, request: GroundRequest) -> GroundResult:
         import httpx2
 
+        client = self._connected()
+        asking = asyncio.ensure_future(client.post("/v1/ground", content=wire.encode(request)))
         try:
-            reply = await self._connected().post("/v1/ground", content=wire.encode(request))
+            async for _ in self._listen(asking):
+                pass
+            reply = asking.result()
         except httpx2.TransportError as error:
             raise _BrokenError from error
+        finally:
+            await _given_up(asking)
         if reply.status_code != httpx2.codes.OK:
             raise _refused(reply.status_code, reply.content)
         return wire.decode(GroundResult, reply.content)
@@ -217,25 +328,42 @@ class EngineBackend:
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
             record = transport.read_record(self.paths)
-            if record is None:
+            if record is None or not connect.is_there(record):
                 raise _BrokenError
             self._client, self._loop = connect.async_client(self.paths, record), loop
+            self._pid = record.pid
         return self._client
 
 
-_GONE = Failure(
-    "The engine ended while it was answering.",
-    "",
-    "Ask again; if it happens twice, type: medqa-tui engine logs",
-)
+def _gone(why: str) -> Failure:
+    return Failure(
+        "The engine ended while it was answering.",
+        f"{why[:1].upper()}{why[1:]}.",
+        "Ask again; if it happens twice, type: medqa-tui engine logs",
+    )
+
+
+def _clause(sentence: str) -> str:
+    return f"{sentence[:1].lower()}{sentence[1:]}".rstrip(".")
+
+
+async def _given_up(step: asyncio.Future[Any]) -> None:
+    """End a step that nobody waits for any more."""
+    if not step.done():
+        step.cancel()
+        await asyncio.wait({step})
+    # What went wrong on the way out is nobody's, unless it is asked for.
+    _ = step.cancelled() or step.exception()
+
+
 # Refusals that another attempt can mend: the token is of an earlier engine, or it is leaving.
 _PASSING = frozenset({401, 503})
 
 
 def _refused(status_code: int, body: bytes) -> Exception:
-    if status_code in _PASSING:
-        return _BrokenError()
     failure = wire.decode_failure(body)
+    if status_code in _PASSING:
+        return _BrokenError(_clause(failure.title) if failure else "")
     return wire.error_of(failure or Failure("The engine failed.", f"HTTP status {status_code}."))
 
 

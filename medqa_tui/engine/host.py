@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import faulthandler
 import json
 import logging
@@ -13,12 +14,13 @@ import threading
 import traceback
 from collections.abc import Sequence
 from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from medqa_tui import __version__
 from medqa_tui.engine import transport
-from medqa_tui.engine.transport import ANOTHER_RUNS, EngineRecord, Transport
+from medqa_tui.engine.transport import ANOTHER_RUNS, UNWRITABLE, EngineRecord, Transport
 from medqa_tui.errors import ExitCode, MedQAError
 from medqa_tui.offline import go_offline
 from medqa_tui.paths import Paths, ensure, get_paths
@@ -38,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the engine until it is told to leave or has been idle; return its exit status."""
     # Before anything is created or imported: files for this user only, and no network.
     os.umask(0o077)
+    _leave_no_core()
     go_offline()
     if hasattr(signal, "SIGHUP"):
         # The terminal of the front end that started it may close.
@@ -51,6 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MedQAError as error:
         log.error("fatal: %s", error)
         return int(error.exit_code)
+    except OSError as error:
+        # Said by the exit status too: on a full disk the log has no room for it.
+        log.error("fatal: %s: %s", error.filename, error.strerror or type(error).__name__)
+        return UNWRITABLE
     except Exception as error:
         log.exception("fatal: %s", type(error).__name__)
         return int(ExitCode.FAILURE)
@@ -60,6 +67,15 @@ def leave(status: int) -> None:
     """End the process now; threads may be deep in native code, and their destructors can crash."""
     logging.shutdown()
     os._exit(status)
+
+
+def _leave_no_core() -> None:
+    """Have a crash write no image of the memory to disk: a question may be in it."""
+    try:
+        import resource
+    except ImportError:  # not on Windows, where nothing is written unless asked for
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -95,7 +111,13 @@ def _hold_lock(paths: Paths, overrides: dict[str, object], kind: Transport) -> i
     transport.private_folder(paths.run)
     try:
         with transport.engine_lock(paths, _LOCK_WAIT_S):
-            asyncio.run(_serve(paths, settings, kind))
+            # Over what a killed one left: until it listens, this is who holds the lock.
+            starting = EngineRecord(os.getpid(), __version__, kind, "")
+            transport.write_record(paths, starting)
+            try:
+                asyncio.run(_serve(paths, settings, kind))
+            finally:
+                transport.clear(paths, starting)
     except Timeout:
         log.info("another engine is running")
         return ANOTHER_RUNS
@@ -108,11 +130,13 @@ async def _serve(paths: Paths, settings: Settings, kind: Transport) -> None:
     from medqa_tui.engine.parts import Part
     from medqa_tui.engine.server import Engine, build_app
     from medqa_tui.engine.status import fingerprint
+    from medqa_tui.engine.watchdog import Watchdog
 
     keep_alive = parse_keep_alive(settings.engine.keep_alive)
-    backend = LocalBackend(paths, settings)
+    watchdog = Watchdog(settings.engine.watchdog)
+    backend = LocalBackend(paths, settings, watchdog)
     parts = backend.parts
-    engine = Engine(backend, keep_alive, fingerprint(paths, settings))
+    engine = Engine(backend, keep_alive, lambda: fingerprint(paths, settings, parts.active))
     token = transport.write_token(paths) if kind is Transport.PORT else ""
     listener, location = transport.bind(paths, kind)
     record = EngineRecord(os.getpid(), __version__, kind, location)
@@ -128,6 +152,7 @@ async def _serve(paths: Paths, settings: Settings, kind: Transport) -> None:
     listener.listen(128)
     transport.write_record(paths, record)
     log.info("engine %s started: pid %d, profile %s", __version__, record.pid, settings.profile)
+    watchdog.start()
     # Last, since importing the heavy stack slows down whatever runs beside it.
     last = parts.want(Part.GENERATOR)
     last.add_done_callback(lambda _: loop.call_soon_threadsafe(engine.activity.loaded))
@@ -165,12 +190,15 @@ def _server(app: Any, on_signal: Any) -> Any:
 
 
 def _open_log(paths: Paths) -> None:
-    ensure(paths.logs)
-    path = transport.log_file(paths)
-    handler = RotatingFileHandler(
-        path, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8"
-    )
-    path.chmod(0o600)
+    # What cannot be logged (the disk is full, say) is no reason not to answer.
+    logging.raiseExceptions = False
+    handler: logging.Handler = logging.NullHandler()
+    with contextlib.suppress(OSError, MedQAError):
+        ensure(paths.logs)
+        handler = _LogFile(
+            transport.log_file(paths), maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8"
+        )
+        transport.log_file(paths).chmod(0o600)
     handler.setFormatter(_Discreet("%(asctime)s %(levelname)s %(message)s"))
     handler.addFilter(_first_line_of_others)
     root = logging.getLogger()
@@ -181,6 +209,21 @@ def _open_log(paths: Paths) -> None:
         "a thread failed",
         exc_info=(args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback),
     )
+
+
+class _LogFile(RotatingFileHandler):
+    """The log, whose newest file is also where standard error goes.
+
+    A crash in native code speaks there, and its words are looked for in the newest file.
+    """
+
+    def doRollover(self) -> None:
+        logged = False
+        with contextlib.suppress(OSError):
+            logged = os.path.samestat(os.fstat(2), Path(self.baseFilename).stat())
+        super().doRollover()
+        if logged and self.stream:
+            os.dup2(self.stream.fileno(), 2)
 
 
 def _first_line_of_others(record: logging.LogRecord) -> bool:

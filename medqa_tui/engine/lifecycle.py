@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from medqa_tui.engine import connect, transport
+from medqa_tui import __version__
+from medqa_tui.engine import connect, process, transport
 from medqa_tui.engine.installed import require_active
 from medqa_tui.engine.keepalive import parse_keep_alive
-from medqa_tui.engine.status import EngineStatus, engine_overrides, fingerprint
+from medqa_tui.engine.status import EngineState, EngineStatus, fingerprint
 from medqa_tui.engine.transport import ANOTHER_RUNS, Transport
-from medqa_tui.errors import EngineError, ExitCode, MedQAError
-from medqa_tui.offline import offline_environment
-from medqa_tui.paths import ensure
+from medqa_tui.engine.vitals import Silence
+from medqa_tui.errors import EngineError, ExitCode
 
 if TYPE_CHECKING:
     from medqa_tui.config import Settings
@@ -29,17 +25,21 @@ if TYPE_CHECKING:
 START_TIMEOUT_S = 60.0
 """How long an engine may take until it answers; loading the models comes after that."""
 
-_HANDOVER_S = 120.0
+# The longest answer that a new engine waits for.
+_HANDOVER_S = 600.0
 _STOP_S = 15.0
-_KILL_S = 5.0
 _POLL_S = 0.05
-_MODULE = "medqa_tui.engine"
+_ASK_AGAIN_S = 1.0
 
 Say = Callable[[str], None]
 
 
 def _silent(message: str) -> None:
     """Say nothing."""
+
+
+class _CrashedError(Exception):
+    """A started engine ended by itself before it answered; a second one may do better."""
 
 
 def ensure_running(
@@ -50,17 +50,20 @@ def ensure_running(
     kind: Transport | None = None,
     timeout: float = START_TIMEOUT_S,
     abandoned: threading.Event | None = None,
+    mute: int | None = None,
 ) -> EngineStatus:
     """Return the status of an engine that serves `settings`, started or replaced if need be.
 
     It answers by then, but may still be loading. An engine of another version, with other settings
-    or with other files is asked to leave once it has nothing to do.
+    or with other files is asked to leave once it has nothing to do. One that crashes before it
+    answers is started once more.
 
     Args:
         say: Is told what goes on, in words.
         kind: How the engine listens, if it has to be started.
         timeout: Seconds until a started engine must answer.
         abandoned: Set by another thread when nobody waits any more.
+        mute: Process id of an engine that was waited for in vain already.
 
     Raises:
         NotSetUpError: Nothing is installed for the profile.
@@ -73,25 +76,18 @@ def ensure_running(
     found = connect.status(paths)
     if found and found.serves(want):
         return found
-    from filelock import Timeout
-
     transport.private_folder(paths.run)
+    starter = _Starter(paths, settings, say, kind or transport.default_transport(), timeout)
+    starter.abandoned = abandoned
     try:
         # Two front ends may get here at once: one starts the engine, the other finds it.
-        with transport.start_lock(paths, _HANDOVER_S + timeout):
+        with starter.lock():
             found = connect.status(paths)
             if found and found.serves(want):
                 return found
-            _make_room(paths, found, say, _Patience(timeout, abandoned))
+            starter.make_room(found, mute)
             say("Starting the engine.")
-            patience = _Patience(timeout, abandoned)
-            return _start(paths, settings, want, patience, kind or transport.default_transport())
-    except Timeout as error:
-        raise EngineError(
-            "Another program is starting the engine and does not come to an end.",
-            f"{paths.run}.",
-            "medqa-tui engine stop",
-        ) from error
+            return starter.start(want)
     except OSError as error:
         raise EngineError(
             "The engine could not be started.",
@@ -100,7 +96,7 @@ def ensure_running(
         ) from error
 
 
-def stop(paths: Paths, timeout: float = _STOP_S) -> bool:
+def stop(paths: Paths, timeout: float = _STOP_S, abandoned: threading.Event | None = None) -> bool:
     """Stop the engine and return whether there was one.
 
     It is asked first; one that does not leave within `timeout` seconds is ended.
@@ -111,8 +107,8 @@ def stop(paths: Paths, timeout: float = _STOP_S) -> bool:
     if not transport.engine_is_alive(paths):
         return False
     connect.ask_to_stop(paths)
-    if not _wait_gone(paths, _Patience(timeout)):
-        _end(paths)
+    if not _wait_gone(paths, _Patience(timeout, abandoned)):
+        process.end(paths)
     return True
 
 
@@ -143,20 +139,147 @@ class _Patience:
         return time.monotonic() < self._until
 
 
-def _make_room(paths: Paths, found: EngineStatus | None, say: Say, patience: _Patience) -> None:
-    """See an engine off that cannot be used."""
-    if found is None:
-        # Either none is there, or one that was just started does not answer yet, or it hangs.
-        while transport.engine_is_alive(paths) and connect.status(paths) is None:
-            if not patience.wait():
-                _end(paths)
-        found = connect.status(paths)
+@dataclass
+class _Starter:
+    """One front end's way to an engine of its own settings."""
+
+    paths: Paths
+    settings: Settings
+    say: Say
+    kind: Transport
+    timeout: float
+    abandoned: threading.Event | None = None
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the lock of whoever starts the engine."""
+        from filelock import Timeout
+
+        lock = transport.start_lock(self.paths, timeout=0)
+        patience = self._patience(_HANDOVER_S + self.timeout)
+        told = False
+        while True:
+            try:
+                lock.acquire()
+                break
+            except Timeout as error:
+                if not told:
+                    self.say("Waiting for another program that is starting the engine.")
+                told = True
+                if not patience.wait():
+                    raise EngineError(
+                        "Another program is starting the engine and does not come to an end.",
+                        f"{self.paths.run}.",
+                        "medqa-tui engine stop",
+                    ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def make_room(self, found: EngineStatus | None, mute: int | None) -> None:
+        """See an engine off that cannot be used."""
+        found = found or self._heard(mute)
         if found is None:
             return
-    say("Replacing an engine that runs with other settings or files.")
-    connect.ask_to_stop(paths, "idle")
-    if not _wait_gone(paths, _Patience(_HANDOVER_S, patience.abandoned)):
-        stop(paths)
+        self.say(_why_replaced(found, self.settings))
+        connect.ask_to_stop(self.paths, "idle")
+        if not self._left():
+            stop(self.paths, abandoned=self.abandoned)
+
+    def _heard(self, mute: int | None) -> EngineStatus | None:
+        """Return what an engine says that did not answer so far; end one that stays silent."""
+        record = transport.read_record(self.paths)
+        listens = record is not None and bool(record.location)
+        # One that was just started has not said yet where it listens.
+        limit = self.settings.engine.watchdog if listens else self.timeout
+        silence = Silence(record.pid if record and listens else None, limit)
+        patience = self._patience(float("inf"))
+        told = False
+        while transport.engine_is_alive(self.paths):
+            began = time.monotonic()
+            if found := connect.status(self.paths):
+                return found
+            if not told:
+                self.say("Waiting for an engine that does not respond.")
+            told = True
+            patience.wait()
+            known = record is not None and record.pid == mute
+            if known or silence.lasted(time.monotonic() - began):
+                self.say("The engine does not respond; it is ended.")
+                process.end(self.paths)
+        return None
+
+    def _left(self) -> bool:
+        """Wait until the engine has left; one that answers somebody is given time for it."""
+        patience = self._patience(_HANDOVER_S)
+        idle = self._patience(_STOP_S)
+        ask, told = time.monotonic(), False
+        while transport.engine_is_alive(self.paths):
+            if time.monotonic() >= ask:
+                status = connect.status(self.paths)
+                if status and status.busy:
+                    idle = self._patience(_STOP_S)
+                    if not told:
+                        self.say("Waiting for it to finish an answer.")
+                    told = True
+                ask = time.monotonic() + _ASK_AGAIN_S
+            if not idle.wait() or not patience.wait():
+                return False
+        return True
+
+    def start(self, want: str) -> EngineStatus:
+        """Start the engine, once more if it crashes at once."""
+        try:
+            return self._start(want)
+        except _CrashedError as crash:
+            self.say(f"The engine ended ({crash}); starting it again.")
+        try:
+            return self._start(want)
+        except _CrashedError as crash:
+            raise EngineError(
+                "The engine ended twice before it could answer.",
+                f"{_sentence(str(crash))} Its log is {transport.log_file(self.paths)}.",
+                "medqa-tui engine logs, or medqa-tui doctor",
+            ) from crash
+
+    def _start(self, want: str) -> EngineStatus:
+        patience = self._patience(self.timeout)
+        child, logged = process.spawn(self.paths, self.settings, self.kind)
+        while True:
+            status = connect.status(self.paths)
+            if status and status.serves(want):
+                return status
+            code = child.poll()
+            if code is not None and code != ANOTHER_RUNS:
+                why = process.how_it_started(self.paths, code, logged)
+                if process.crashed(code):
+                    raise _CrashedError(why)
+                raise EngineError(
+                    "The engine ended before it could answer.",
+                    _sentence(why),
+                    "medqa-tui engine logs, or medqa-tui doctor",
+                )
+            if not patience.wait():
+                child.kill()
+                raise EngineError(
+                    "The engine does not answer.",
+                    f"It was started {patience.seconds:.0f} s ago (process {child.pid}).",
+                    "medqa-tui engine logs",
+                )
+
+    def _patience(self, seconds: float) -> _Patience:
+        return _Patience(seconds, self.abandoned)
+
+
+def _why_replaced(found: EngineStatus, settings: Settings) -> str:
+    if found.state is EngineState.STOPPING:
+        return "Waiting for an engine that is leaving."
+    if found.version != __version__:
+        return f"Replacing an engine of version {found.version}."
+    if found.profile != settings.profile:
+        return f"Replacing the engine of the profile {found.profile}."
+    return "Replacing an engine that runs with other settings or files."
 
 
 def _wait_gone(paths: Paths, patience: _Patience) -> bool:
@@ -166,115 +289,5 @@ def _wait_gone(paths: Paths, patience: _Patience) -> bool:
     return True
 
 
-def _start(
-    paths: Paths, settings: Settings, want: str, patience: _Patience, kind: Transport
-) -> EngineStatus:
-    child, logged = _spawn(paths, settings, kind)
-    while True:
-        status = connect.status(paths)
-        if status and status.serves(want):
-            return status
-        code = child.poll()
-        if code is not None and code != ANOTHER_RUNS:
-            raise _died(paths, code, logged)
-        if not patience.wait():
-            child.kill()
-            raise EngineError(
-                "The engine does not answer.",
-                f"It was started {patience.seconds:.0f} s ago (process {child.pid}).",
-                "medqa-tui engine logs",
-            )
-
-
-def _spawn(
-    paths: Paths, settings: Settings, kind: Transport
-) -> tuple[subprocess.Popen[bytes], int]:
-    """Start the engine, detached; return the process and how long its log was before."""
-    ensure(paths.logs)
-    command = [sys.executable, "-m", _MODULE, "--transport", kind.value]
-    for key, value in engine_overrides(settings).items():
-        command += ["--set", f"{key}={json.dumps(value)}"]
-    detached: dict[str, Any] = {"start_new_session": True}
-    if sys.platform == "win32":
-        flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
-        detached = {"creationflags": flags}
-    # What a crash in native code says goes to standard error, so that is the log as well.
-    log = transport.log_file(paths)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=descriptor,
-            # A folder of ours: `-m` looks for modules in the working directory first.
-            cwd=paths.run,
-            env=_environment(paths),
-            **detached,
-        )
-        logged = os.fstat(descriptor).st_size
-    finally:
-        os.close(descriptor)
-    # A front end may outlive the engine by hours and must not keep it as a zombie.
-    threading.Thread(target=child.wait, daemon=True, name="reap").start()
-    return child, logged
-
-
-def _environment(paths: Paths) -> dict[str, str]:
-    environment = offline_environment()
-    home = paths.config.parent
-    if paths == type(paths)(
-        home / "config", home / "data", home / "cache", home / "state", home / "run"
-    ):
-        environment["MEDQA_HOME"] = str(home)
-    return environment
-
-
-def _died(paths: Paths, code: int, logged: int) -> MedQAError:
-    """Return why the engine ended before it answered, from its last words."""
-    try:
-        with transport.log_file(paths).open("rb") as file:
-            file.seek(logged)
-            lines = file.read().decode("utf-8", "replace").splitlines()
-    except OSError:
-        lines = []
-    fatal = [line.split("fatal: ", 1)[1] for line in lines if "fatal: " in line]
-    spoken = [line.strip() for line in lines if line.strip() and not line.startswith(" ")]
-    said = (fatal or spoken or ["it said nothing"])[-1].rstrip(".")
-    return EngineError(
-        "The engine ended before it could answer.",
-        f"{_how(code)}: {said}.",
-        "medqa-tui engine logs, or medqa-tui doctor",
-    )
-
-
-def _how(code: int) -> str:
-    if code >= 0:
-        return f"Exit status {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    out_of_memory = " (often for lack of memory)" if name == "SIGKILL" else ""
-    return f"Ended by {name}{out_of_memory}"
-
-
-def _end(paths: Paths) -> None:
-    """End an engine that does not leave by itself."""
-    import psutil
-
-    record = transport.read_record(paths)
-    try:
-        process = psutil.Process(record.pid) if record else None
-        # A process id is used again in time: only what is an engine is ended.
-        if process and _MODULE in process.cmdline():
-            process.terminate()
-            try:
-                process.wait(_KILL_S)
-            except psutil.TimeoutExpired:
-                process.kill()
-    except psutil.Error:
-        pass
-    if not _wait_gone(paths, _Patience(_KILL_S)):
-        where = f"process {record.pid}" if record else f"the process that holds {paths.run}"
-        raise EngineError("The engine cannot be stopped.", f"{where}.", "End it yourself.")
+def _sentence(clause: str) -> str:
+    return f"{clause[:1].upper()}{clause[1:]}."

@@ -22,8 +22,9 @@ from medqa_tui.engine.installed import require_active
 from medqa_tui.engine.line import Line
 from medqa_tui.engine.parts import DOING, Part, Parts
 from medqa_tui.engine.status import PartState
+from medqa_tui.engine.watchdog import Watchdog
 from medqa_tui.engine.wire import error_of, failure_of
-from medqa_tui.errors import MedQAError
+from medqa_tui.errors import BrokenDeviceError, MedQAError
 from medqa_tui.events import (
     BackendFailed,
     EvidenceFound,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
 
-    from medqa_tui.backend import GenerateEvent, RetrieveEvent
+    from medqa_tui.backend import DraftEvent, GenerateEvent, RetrieveEvent
     from medqa_tui.config import Settings
     from medqa_tui.generation.local import LocalGenerator
     from medqa_tui.grounding.support import SupportChecker
@@ -53,16 +54,21 @@ class _Generator(Protocol):
 
     def stream(
         self, request: GenerateRequest, cancel: threading.Event
-    ) -> Iterator[Notice | Token | GenerationDone]: ...
+    ) -> Iterator[DraftEvent]: ...
 
 
 class LocalBackend:
     """Retrieves, generates and grounds in this process; implements `backend.Backend`.
 
     Nothing heavy is imported before it is needed, and then in a thread.
+
+    Attributes:
+        broken: Why only a new process can go on, once that is so.
     """
 
-    def __init__(self, paths: Paths, settings: Settings) -> None:
+    def __init__(self, paths: Paths, settings: Settings, watchdog: Watchdog | None = None) -> None:
+        self.broken: BrokenDeviceError | None = None
+        self.watchdog = watchdog or Watchdog()
         self.paths = paths
         self.settings = settings
         self.line = Line(settings.engine.queue)
@@ -83,7 +89,7 @@ class LocalBackend:
             go_offline()
             # Its import warns that an optional kernel, fetched from a hub, is missing.
             logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-            self._parts = Parts(self.paths, self.settings, active)
+            self._parts = Parts(self.paths, self.settings, active, self.watchdog)
         return self._parts
 
     async def prepare(self, turn: str) -> AsyncGenerator[StatusChanged | Notice, None]:
@@ -110,7 +116,7 @@ class LocalBackend:
                 async for event in events:
                     yield event
         except Exception as error:
-            yield BackendFailed(turn, _work_failure("The search failed.", error))
+            yield BackendFailed(turn, self._work_failure("The search failed.", error))
 
     async def _search(
         self, request: RetrieveRequest, cancel: asyncio.Event
@@ -144,9 +150,10 @@ class LocalBackend:
     def _provisional(self, request: RetrieveRequest) -> EvidenceFound:
         from medqa_tui.retrieval.relevance import is_relevant
 
-        found: tuple[Evidence, ...] = self._retriever().lexical(
-            request.query, request.k, request.corpora
-        )
+        with self.watchdog.watch("searching"):
+            found: tuple[Evidence, ...] = self._retriever().lexical(
+                request.query, request.k, request.corpora
+            )
         return EvidenceFound(
             request.turn,
             found,
@@ -156,7 +163,7 @@ class LocalBackend:
         )
 
     def _find(self, request: RetrieveRequest, mode: Mode) -> SearchResult:
-        with self.parts.search_lock:
+        with self.parts.search_lock, self.watchdog.watch("searching"):
             return self._retriever().search(
                 request.query,
                 request.k,
@@ -231,8 +238,12 @@ class LocalBackend:
     async def _draft(
         self, generator: Callable[[], _Generator], request: GenerateRequest, cancel: asyncio.Event
     ) -> AsyncGenerator[GenerateEvent, None]:
-        def start(stop: threading.Event) -> Iterator[Notice | Token | GenerationDone]:
-            return generator().stream(request, stop)
+        def start(stop: threading.Event) -> Iterator[DraftEvent]:
+            # In the thread that writes: who is slow to read what it wrote does not count.
+            with self.watchdog.watch("writing an answer"):
+                for event in generator().stream(request, stop):
+                    self.watchdog.beat()
+                    yield event
 
         try:
             async with aclosing(stream_in_thread(start, cancel)) as events:
@@ -241,14 +252,15 @@ class LocalBackend:
                     if isinstance(event, GenerationDone):
                         _log_draft(event)
         except Exception as error:
-            failure = _work_failure("The answer could not be written to its end.", error)
+            failure = self._work_failure("The answer could not be written to its end.", error)
             yield BackendFailed(request.turn, failure)
 
     def _extractive(self) -> _Generator:
         from medqa_tui.generation.extractive import ExtractiveGenerator
 
         ready = self.parts.state(Part.EMBEDDER) is PartState.READY
-        embed = self.parts.embed if ready else None
+        # A GPU that is broken for the model is so for the embedder.
+        embed = self.parts.embed if ready and self.broken is None else None
         generator: _Generator = ExtractiveGenerator(self.settings.profile, embed)
         return generator
 
@@ -256,10 +268,12 @@ class LocalBackend:
         """Check sentences against the evidence, by meaning too once the embedder is loaded."""
         try:
             return await asyncio.to_thread(self._check, request)
-        except MedQAError:
+        except MedQAError as error:
+            if isinstance(error, BrokenDeviceError):
+                self.broken = error
             raise
         except Exception as error:
-            raise error_of(_work_failure("An answer could not be checked.", error)) from error
+            raise error_of(self._work_failure("An answer could not be checked.", error)) from error
 
     def _check(self, request: GroundRequest) -> GroundResult:
         from medqa_tui.grounding.support import SupportChecker
@@ -267,8 +281,40 @@ class LocalBackend:
         ready = self.parts.state(Part.EMBEDDER) is PartState.READY
         if self._checker is None or self._checker[0] is not ready:
             self._checker = (ready, SupportChecker(self.parts.embed if ready else None))
-        result: GroundResult = self._checker[1].check(request)
+        with self.watchdog.watch("checking an answer"):
+            result: GroundResult = self._checker[1].check(request)
         return result
+
+    def _work_failure(self, title: str, error: Exception) -> Failure:
+        """Return the error as data.
+
+        The words of an unforeseen one are left out, as they may be the question's.
+        """
+        log.error("%s", title, exc_info=error)
+        if isinstance(error, BrokenDeviceError):
+            self.broken = error
+        if isinstance(error, MedQAError):
+            return failure_of(error)
+        return Failure(title, f"{type(error).__name__}.", "medqa-tui engine logs")
+
+    async def use_adapter(self, name: str | None) -> str | None:
+        """Put the adapter that active.json names on the model, once it has nothing to do.
+
+        Args:
+            name: What the other side believes it to be.
+
+        Returns:
+            The adapter in use: another one than `name` if that was meant for another profile.
+
+        Raises:
+            MedQAError: It cannot be used; the one before stays in use.
+        """
+        named = require_active(self.paths, self.settings).adapter
+        if named == name != self.parts.active.adapter:
+            switched = self.parts.use_adapter(name)
+            await settled(switched)
+            switched.result()
+        return self.parts.active.adapter
 
     async def aclose(self) -> None:
         """Let go; what is loaded goes with the process."""
@@ -313,15 +359,6 @@ def _load_failure(parts: Parts, part: Part) -> Failure:
         return failure_of(error)
     what = "search index" if part is Part.LEXICAL else "language model"
     return Failure(f"The {what} could not be loaded.", parts.problem(part), "medqa-tui doctor")
-
-
-def _work_failure(title: str, error: Exception) -> Failure:
-    """Return the error as data; the words of an unforeseen one are left out, as they may be the
-    question's."""
-    log.error("%s", title, exc_info=error)
-    if isinstance(error, MedQAError):
-        return failure_of(error)
-    return Failure(title, f"{type(error).__name__}.", "medqa-tui engine logs")
 
 
 def _log_draft(done: GenerationDone) -> None:

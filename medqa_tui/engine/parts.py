@@ -7,11 +7,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from medqa_tui.engine.bridge import Worker
 from medqa_tui.engine.status import PartState
+from medqa_tui.engine.watchdog import Watchdog
 from medqa_tui.errors import MedQAError
 
 if TYPE_CHECKING:
@@ -51,7 +53,14 @@ class Parts:
     Each part's future holds it, None where the profile has none, or why it failed.
     """
 
-    def __init__(self, paths: Paths, settings: Settings, active: Active) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        settings: Settings,
+        active: Active,
+        watchdog: Watchdog | None = None,
+    ) -> None:
+        self.watchdog = watchdog or Watchdog()
         self.paths = paths
         self.settings = settings
         self.active = active
@@ -103,12 +112,37 @@ class Parts:
         embedder: Embedder = self.want(Part.EMBEDDER).result()
         return embedder.encode(texts)
 
+    def use_adapter(self, name: str | None) -> Future[Any]:
+        """Put the adapter `name`, or none, on the model once what is wanted now is loaded.
+
+        Returns:
+            A future that is done when the answer that is being written is, too. It holds why the
+            adapter cannot be used; the one before stays in use then.
+        """
+
+        def switch() -> None:
+            active = replace(self.active, adapter=name)
+            if self.state(Part.GENERATOR) is PartState.FAILED:
+                # Perhaps it was the adapter; with the other one it is loaded again when wanted.
+                with self._lock:
+                    del self._futures[Part.GENERATOR]
+            elif model := self.loaded(Part.GENERATOR):
+                with self.watchdog.watch("switching the adapter", loads=True):
+                    model.use_adapter(active.adapter_dir(self.paths))
+                log.info("adapter in use: %s", name or "none")
+            self.active = active
+
+        return self._worker.submit(switch)
+
     def _timed(self, part: Part, load: Callable[[], Any]) -> Callable[[], Any]:
         def run() -> Any:
             self._loading = part
             began = time.monotonic()
             try:
-                loaded = load()
+                with self.watchdog.watch(doing(part), loads=True):
+                    if part is not Part.LEXICAL:
+                        self.watchdog.follow_torch()
+                    loaded = load()
             except Exception as error:
                 log.error("%s could not be loaded: %s", part, reason(error))
                 raise
@@ -173,6 +207,11 @@ class Parts:
     def _retriever(self) -> Retriever:
         retriever: Retriever = self._futures[Part.LEXICAL].result()
         return retriever
+
+
+def doing(part: Part) -> str:
+    """Return what loading `part` is called within a sentence."""
+    return DOING[part][0].lower() + DOING[part][1:].rstrip(".")
 
 
 def reason(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -23,12 +24,14 @@ from medqa_tui.engine.keepalive import Activity
 from medqa_tui.engine.parts import DOING, Part
 from medqa_tui.engine.status import EngineState, EngineStatus, PartState
 from medqa_tui.errors import MedQAError
-from medqa_tui.events import BackendFailed, Event, GenerationDone
+from medqa_tui.events import BackendFailed, Event, GenerationDone, Notice
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from medqa_tui.engine.local import LocalBackend
+
+log = logging.getLogger(__name__)
 
 NDJSON = "application/x-ndjson"
 StopWhen = Literal["now", "idle"]
@@ -38,14 +41,24 @@ T = TypeVar("T", RetrieveRequest, GenerateRequest, GroundRequest)
 class Engine:
     """The running engine: its backend, what it is busy with, and whether it is leaving."""
 
-    def __init__(self, backend: LocalBackend, keep_alive: float | None, fingerprint: str) -> None:
+    def __init__(
+        self,
+        backend: LocalBackend,
+        keep_alive: float | None,
+        fingerprint: str | Callable[[], str],
+    ) -> None:
         self.backend = backend
         self.activity = Activity(keep_alive)
         self.stopping = False
         self._closed = False
-        self._fingerprint = fingerprint
+        self._fingerprint = fingerprint if callable(fingerprint) else lambda: fingerprint
+        self.renew()
         self._started = time.monotonic()
         self._cancels: set[asyncio.Event] = set()
+
+    def renew(self) -> None:
+        """Take note that something else is in use now; this engine serves whoever wants that."""
+        self.fingerprint = self._fingerprint()
 
     def status(self) -> EngineStatus:
         """Return what the engine is doing now; takes no time, whatever is being loaded."""
@@ -68,7 +81,7 @@ class Engine:
             uptime=round(time.monotonic() - self._started, 3),
             memory=_memory(),
             gpu_memory=_gpu_memory(),
-            fingerprint=self._fingerprint,
+            fingerprint=self.fingerprint,
         )
 
     def stop(self, when: StopWhen = "now") -> None:
@@ -103,10 +116,26 @@ class Engine:
             with self.activity.work():
                 async with aclosing(start(cancel)) as stream:
                     async for event in stream:
+                        if self.is_broken():
+                            await send(self._farewell(event.turn))
+                            return
                         await send(self._told(event))
         finally:
             watcher.cancel()
             self._cancels.discard(cancel)
+
+    def is_broken(self) -> bool:
+        """Return whether only a new process can go on; if so, this one is about to leave."""
+        broken = self.backend.broken
+        if broken is not None and not self._closed:
+            log.error("fatal: %s", " ".join(filter(None, (broken.title, broken.detail))))
+            self.stop()
+        return broken is not None
+
+    def _farewell(self, turn: str) -> Notice:
+        """Return the last words of a stream that has no end: its front end asks a new engine."""
+        broken = self.backend.broken
+        return Notice(turn, wire.ENGINE_BROKEN, broken.title if broken else "")
 
     def _told(self, event: Event) -> Event:
         """Return the event, or why it is the last one if the engine itself cut it short."""
@@ -164,7 +193,7 @@ def build_app(engine: Engine, token: str = "") -> ASGIApp:
     """Return the app; with a `token`, every request has to carry it.
 
     Routes: GET /v1/status; POST /v1/retrieve and /v1/generate (NDJSON streams of events),
-    /v1/ground and /v1/stop.
+    /v1/ground, /v1/adapter and /v1/stop.
     """
     backend = engine.backend
 
@@ -188,6 +217,14 @@ def build_app(engine: Engine, token: str = "") -> ASGIApp:
             result = await backend.ground(asked)
         return Response(wire.encode(result), media_type="application/json")
 
+    async def adapter(request: Request) -> Response:
+        engine.admit()
+        asked = wire.decode(wire.AdapterRequest, await request.body())
+        with engine.activity.work():
+            in_use = await backend.use_adapter(asked.name)
+        engine.renew()
+        return JSONResponse({"adapter": in_use})
+
     async def stop(request: Request) -> Response:
         engine.stop("idle" if request.query_params.get("when") == "idle" else "now")
         return JSONResponse(engine.status().to_record())
@@ -197,9 +234,16 @@ def build_app(engine: Engine, token: str = "") -> ASGIApp:
         Route("/v1/retrieve", retrieve, methods=["POST"]),
         Route("/v1/generate", generate, methods=["POST"]),
         Route("/v1/ground", ground, methods=["POST"]),
+        Route("/v1/adapter", adapter, methods=["POST"]),
         Route("/v1/stop", stop, methods=["POST"]),
     ]
-    handlers: dict[Any, Any] = {MedQAError: _refuse, ValueError: _misunderstood}
+
+    async def refuse(request: Request, error: MedQAError) -> Response:
+        # The front end asks a new engine then.
+        leaving = error.title == STOPPED.title or engine.is_broken()
+        return _failed(wire.failure_of(error), 503 if leaving else 400)
+
+    handlers: dict[Any, Any] = {MedQAError: refuse, ValueError: _misunderstood}
     app: ASGIApp = Starlette(routes=routes, exception_handlers=handlers)
     return _Guard(app, token) if token else app
 
@@ -224,11 +268,6 @@ async def _hung_up(request: Request, cancel: asyncio.Event) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
     cancel.set()
-
-
-def _refuse(request: Request, error: MedQAError) -> Response:
-    leaving = error.title == STOPPED.title
-    return _failed(wire.failure_of(error), 503 if leaving else 400)
 
 
 def _misunderstood(request: Request, error: ValueError) -> Response:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from medqa_tui.config import Settings
+    from medqa_tui.models.active import Active
     from medqa_tui.paths import Paths
 
 
@@ -110,36 +111,46 @@ def engine_overrides(settings: Settings) -> dict[str, object]:
         "engine.threads": settings.engine.threads,
         "engine.keep_alive": settings.engine.keep_alive,
         "engine.queue": settings.engine.queue,
+        "engine.watchdog": settings.engine.watchdog,
         "retrieval.pool": settings.retrieval.pool,
         "retrieval.rerank_depth": settings.retrieval.rerank_depth,
     }
 
 
-def fingerprint(paths: Paths, settings: Settings) -> str:
+def fingerprint(paths: Paths, settings: Settings, active: Active | None = None) -> str:
     """Return a short text that changes when an engine with these settings and files would.
 
-    It covers the version, the settings handed over and what is installed and active, so that a
-    front end can tell whether a running engine is the one that it would start.
+    It covers the version, the settings handed over and what is installed and in use for the
+    profile, so that a front end can tell whether a running engine is the one that it would start.
+
+    Args:
+        active: What is in use; by default what active.json says.
     """
-    given = json.dumps([__version__, engine_overrides(settings)], sort_keys=True).encode()
-    digest = hashlib.sha256(given)
-    for path in _identifying_files(paths):
+    active = active or _active(paths, settings)
+    names = asdict(active) if active else None
+    given = json.dumps([__version__, engine_overrides(settings), names], sort_keys=True)
+    digest = hashlib.sha256(given.encode())
+    for path in _identifying_files(paths, active):
         digest.update(b"\0")
         with contextlib.suppress(OSError):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def _identifying_files(paths: Paths) -> list[Path]:
-    """Return the small files that tell which models and which index are in use."""
-    from medqa_tui.models.active import load_active
-    from medqa_tui.models.records import RECORD_NAME
+def _active(paths: Paths, settings: Settings) -> Active | None:
+    from medqa_tui.engine.installed import require_active
 
     try:
-        active = load_active(paths)
+        return require_active(paths, settings)
     except MedQAError:
-        active = None
+        return None
+
+
+def _identifying_files(paths: Paths, active: Active | None) -> list[Path]:
+    """Return the small files that tell which models and which index are in use."""
+    from medqa_tui.models.records import RECORD_NAME
+
     if active is None:
-        return [paths.active_file]
+        return []
     records = [folder / RECORD_NAME for folder in active.model_dirs(paths)]
-    return [paths.active_file, *records, active.index_dir(paths) / "manifest.json"]
+    return [*records, active.index_dir(paths) / "manifest.json"]

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 ANOTHER_RUNS = 75
 """Exit status of an engine that found another one in its place (EX_TEMPFAIL)."""
 
+UNWRITABLE = 74
+"""Exit status of an engine that could not write its files (EX_IOERR)."""
+
 # sun_path holds 104 bytes on macOS and 108 on Linux, the closing NUL included.
 _LONGEST_SOCKET_PATH = 100
 _LOOPBACK = "127.0.0.1"
@@ -42,7 +45,7 @@ class EngineRecord:
     """What a running engine says of itself on disk.
 
     Attributes:
-        location: The path of the socket, or `127.0.0.1:port`.
+        location: The path of the socket, or `127.0.0.1:port`; empty until it listens.
     """
 
     pid: int
@@ -61,18 +64,57 @@ def private_folder(folder: Path) -> Path:
     """Create `folder` if need be and return it, once it is a real folder of this user's, mode 0700.
 
     Raises:
-        EngineError: It is a link, not a folder, or someone else's.
+        EngineError: It is not safe; see `check_private`.
         MedQAError: It cannot be created.
     """
     ensure(folder)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode):
-        raise _not_private(folder, "is not a folder")
-    if hasattr(os, "getuid") and found.st_uid != os.getuid():
-        raise _not_private(folder, "belongs to another user")
-    if stat.S_IMODE(found.st_mode) & 0o077:
+    check_private(folder)
+    if stat.S_IMODE(folder.lstat().st_mode) & 0o077:
         folder.chmod(0o700)
     return folder
+
+
+def check_private(folder: Path) -> None:
+    """See that nobody else can have put anything into `folder`; a missing one will do.
+
+    Raises:
+        EngineError: It is a link, not a folder, someone else's, or open to others' writing.
+    """
+    try:
+        found = folder.lstat()
+    except OSError:
+        return
+    if not stat.S_ISDIR(found.st_mode):
+        raise _not_private(folder, "is not a folder")
+    if _is_foreign(found):
+        raise _not_private(folder, "belongs to another user")
+    if os.name != "nt" and stat.S_IMODE(found.st_mode) & 0o022:
+        close = f"See what is in it, then close it to others: chmod 700 {folder}"
+        raise _not_private(folder, "can be written by other users", close)
+
+
+def check_socket(location: Path) -> bool:
+    """Return whether a socket of this user's is at `location`, in a folder nobody else can write.
+
+    Raises:
+        EngineError: It is someone else's, or in a folder that is not safe.
+    """
+    check_private(location.parent)
+    try:
+        found = location.lstat()
+    except OSError:
+        return False
+    if _is_foreign(found):
+        raise EngineError(
+            "The engine's socket is not safe to use.",
+            f"{location} belongs to another user.",
+            f"Remove it: rm {location}",
+        )
+    return stat.S_ISSOCK(found.st_mode)
+
+
+def _is_foreign(found: os.stat_result) -> bool:
+    return hasattr(os, "getuid") and found.st_uid != os.getuid()
 
 
 def socket_path(paths: Paths) -> Path:
@@ -125,7 +167,12 @@ def _bind_port() -> tuple[socket.socket, str]:
 
 
 def _bind_socket(path: Path) -> tuple[socket.socket, str]:
-    path.unlink(missing_ok=True)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        # A folder, say. The record tells front ends where the socket is, so any name will do.
+        path = path.with_name(f"{os.getpid()}.sock")
+        path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     # The mode has to be right from the first moment; uvicorn would open a path of its own to all.
     before = os.umask(0o077)
@@ -143,8 +190,15 @@ def write_record(paths: Paths, record: EngineRecord) -> None:
 
 
 def read_record(paths: Paths) -> EngineRecord | None:
-    """Return what the last engine left on disk, or None; the engine may be gone."""
+    """Return what the last engine left on disk, or None; the engine may be gone.
+
+    Raises:
+        EngineError: Someone else may have written it.
+    """
+    check_private(paths.run)
     try:
+        if _is_foreign(record_file(paths).lstat()):
+            raise _not_private(record_file(paths), "belongs to another user")
         row = json.loads(record_file(paths).read_text(encoding="utf-8"))
         return EngineRecord(
             int(row["pid"]), str(row["version"]), Transport(row["transport"]), str(row["location"])
@@ -171,7 +225,7 @@ def read_token(paths: Paths) -> str:
 def clear(paths: Paths, record: EngineRecord) -> None:
     """Remove what an engine that ends leaves on disk."""
     leftovers = [record_file(paths), token_file(paths)]
-    if record.transport is Transport.SOCKET:
+    if record.transport is Transport.SOCKET and record.location:
         leftovers.append(Path(record.location))
     for path in leftovers:
         with contextlib.suppress(OSError):
@@ -243,9 +297,9 @@ def _write_private(path: Path, text: str) -> None:
     beside.replace(path)
 
 
-def _not_private(folder: Path, why: str) -> EngineError:
+def _not_private(path: Path, why: str, hint: str = "") -> EngineError:
     return EngineError(
         "The engine's runtime folder is not safe to use.",
-        f"{folder} {why}.",
-        "Remove it, or set MEDQA_HOME to a folder of yours.",
+        f"{path} {why}.",
+        hint or "Remove it, or set MEDQA_HOME to a folder of yours.",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -13,6 +14,16 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 T = TypeVar("T")
+
+ENGINE_BROKEN = "engine_broken"
+"""Code of the notice that ends the stream of an engine which only a new one can replace."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterRequest:
+    """The adapter that active.json now names, or None for the model alone."""
+
+    name: str | None
 
 
 @cache
