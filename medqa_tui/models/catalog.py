@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 from medqa_tui.errors import UsageError
+from medqa_tui.paths import Paths
 
 
 class Slot(StrEnum):
@@ -126,10 +128,9 @@ class Component:
     base: str | None = None
     architecture: Architecture = Architecture.CAUSAL
 
-    @property
-    def folder(self) -> str:
-        """Under which folder of the data folder it is installed: `models` or `adapters`."""
-        return "adapters" if self.slot is Slot.ADAPTER else "models"
+    def home(self, paths: Paths) -> Path:
+        """Return the folder that its own folder lies in."""
+        return paths.adapters if self.slot is Slot.ADAPTER else paths.models
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,7 @@ class Profile:
         vram_mb: Memory of the GPU that it is meant for, in MB; 0 where it needs none.
         adapter: Name of an adapter that ships with the package, or of `adapter_component`.
         adapter_component: The adapter, where it comes from the hub.
+        shipped_reranker: Name of a cross-encoder that ships with the package.
         closed_book: Answers without evidence, since its input is too short for any.
         bases: Other generators it can use, by public id.
     """
@@ -154,6 +156,7 @@ class Profile:
     adapter: str | None = None
     reranker: Component | None = None
     adapter_component: Component | None = None
+    shipped_reranker: str | None = None
     vram_mb: int = 0
     closed_book: bool = False
     bases: Mapping[str, Component] = field(default_factory=dict)
@@ -230,9 +233,10 @@ def _profile(name: str, row: dict[str, Any], components: dict[str, Component]) -
         generator=components[row["generator"]],
         embedder=components[row["embedder"]],
         adapter=adapter,
-        # An adapter that is no component of the catalogue ships with the package.
+        # What is no component of the catalogue ships with the package.
         adapter_component=components.get(adapter) if adapter else None,
-        reranker=components[reranker] if reranker else None,
+        reranker=components.get(reranker) if reranker else None,
+        shipped_reranker=reranker if reranker not in components else None,
         closed_book=row.get("closed_book", False),
         bases={component.id: component for component in bases},
     )

@@ -159,7 +159,7 @@ class _Run:
         return found
 
     def _require_weights(self, names: list[SnapshotFile], files: tuple[SnapshotFile, ...]) -> None:
-        if self.source.kind == "dataset" and files:
+        if files and not any(one == "*" or one.endswith(WEIGHTS) for one in self.source.allow):
             return
         if any(file.path.endswith(WEIGHTS) for file in files):
             return

@@ -19,12 +19,23 @@ def incoming_folder(models: Path, component: Component) -> Path:
     return Path(tempfile.mkdtemp(prefix=f"{_INCOMING}{component.name}-", dir=models))
 
 
-def install(incoming: Path, models: Path, component: Component) -> InstallRecord:
+def install(
+    incoming: Path,
+    models: Path,
+    component: Component,
+    commit: str = "",
+    *,
+    quantized: bool = True,
+) -> InstallRecord:
     """Record what `incoming` holds, flush it to disk and rename it to the component's folder.
 
     Killed at any point, the component is installed whole or not at all.
+
+    Args:
+        commit: What the model hub's revision was resolved to, where it comes from there.
+        quantized: Whether its weights are stored as the component says, and not as they came.
     """
-    record = InstallRecord.of_folder(incoming, component)
+    record = InstallRecord.of_folder(incoming, component, commit, quantized=quantized)
     record.write(incoming)
     sync_tree(incoming)
     final = models / component.name

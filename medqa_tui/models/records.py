@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from medqa_tui.models.catalog import Component
+from medqa_tui.models.catalog import Component, HubSource
 from medqa_tui.models.files import sha256_file, write_atomic
 
 RECORD_NAME = "install.json"
@@ -47,8 +47,15 @@ class InstallRecord:
     schema_version: int = 1
 
     @classmethod
-    def of_folder(cls, folder: Path, component: Component) -> Self:
-        """Return the record of `component` as it lies in `folder`, hashing every file."""
+    def of_folder(
+        cls, folder: Path, component: Component, commit: str = "", *, quantized: bool = True
+    ) -> Self:
+        """Return the record of `component` as it lies in `folder`, hashing every file.
+
+        Args:
+            commit: What the model hub's revision was resolved to, where it comes from there.
+            quantized: Whether its weights are as the component says, and not as they came.
+        """
         files = tuple(
             InstalledFile(
                 path.relative_to(folder).as_posix(), path.stat().st_size, sha256_file(path)
@@ -56,15 +63,14 @@ class InstallRecord:
             for path in sorted(folder.rglob("*"))
             if path.is_file() and path.name != RECORD_NAME
         )
-        source = component.source
         return cls(
             name=component.name,
             slot=component.slot.value,
             id=component.id,
-            revision=component.revision,
+            revision=commit or component.revision,
             licence=component.licence,
-            quantization=component.quantization,
-            source=f"package index: {source.requirement}, wheel sha256 {source.sha256}",
+            quantization=component.quantization if quantized else None,
+            source=_source(component, commit),
             files=files,
             installed=datetime.now(UTC).isoformat(timespec="seconds"),
         )
@@ -106,9 +112,27 @@ def installed_record(models: Path, component: Component) -> InstallRecord | None
     """Return the record of `component` if it is wholly installed at its pinned revision.
 
     Cheap: sizes are compared, nothing is hashed.
+
+    Args:
+        models: The folder that its folder lies in, `component.home(paths)`.
     """
     folder = models / component.name
     record = InstallRecord.read(folder)
-    if record is None or record.revision != component.revision or not record.files:
+    if record is None or not record.files or not _is_revision(record, component):
         return None
     return None if record.problems(folder) else record
+
+
+def _is_revision(record: InstallRecord, component: Component) -> bool:
+    source = component.source
+    if isinstance(source, HubSource) and not source.is_pinned:
+        # A branch was resolved when it was installed, and stays what it was then.
+        return record.id == component.id
+    return record.revision == component.revision
+
+
+def _source(component: Component, commit: str) -> str:
+    source = component.source
+    if isinstance(source, HubSource):
+        return f"model hub: {source.repo}@{commit or source.revision}"
+    return f"package index: {source.requirement}, wheel sha256 {source.sha256}"
