@@ -17,7 +17,7 @@ from medqa_tui.backend import (
     GroundRequest,
     RetrieveRequest,
 )
-from medqa_tui.cancelling import calling, closing, while_wanted
+from medqa_tui.cancelling import calling, closing, first_of, while_wanted
 from medqa_tui.domain import (
     Answer,
     AnswerStatus,
@@ -304,10 +304,15 @@ class _Run:
     async def _check(self, text: str, generator: GeneratorKind) -> AsyncIterator[Event]:
         if not text.strip():
             return
-        result = await self.backend.ground(
-            GroundRequest(self.turn, self.asked, (text,), self.reading, generator)
-        )
-        for sentence in result.sentences:
+        request = GroundRequest(self.turn, self.asked, (text,), self.reading, generator)
+        checked: list[Sentence] = []
+
+        async def ask() -> None:
+            checked.extend((await self.backend.ground(request)).sentences)
+
+        # It may take an engine's start, which nobody waits for who has had enough.
+        await first_of(ask(), self.cancel)
+        for sentence in checked:
             for shown in self.draft.take(sentence, generator):
                 yield SentenceChecked(self.turn, shown)
             if self.recorder and self.draft.kept:

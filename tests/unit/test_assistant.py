@@ -352,6 +352,22 @@ async def test_cancel_ends_the_draft_and_keeps_the_checked_part() -> None:
     assert last.answer.exit_code == ExitCode.INTERRUPTED
 
 
+async def test_cancel_does_not_wait_for_a_check_that_takes_long() -> None:
+    class SlowToCheck(ScriptedBackend):
+        async def ground(self, request: GroundRequest) -> GroundResult:
+            cancel.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    cancel = asyncio.Event()
+    backend = SlowToCheck({"auto": f"{GOOD} And more."})
+    async with asyncio.timeout(30):
+        _, answer = await run(backend, cancel=cancel)
+    assert answer.status is AnswerStatus.CANCELLED
+    assert answer.sentences == ()
+    assert backend.drafts_ended == 1
+
+
 @pytest.mark.parametrize(
     "answering", [assistant.answer, core_services().answer], ids=["core", "app"]
 )
