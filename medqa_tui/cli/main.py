@@ -38,11 +38,14 @@ _COMMANDS = {
     "ask": _Entry("ask", "Answer a medical question from cited evidence.", engine=True),
     "search": _Entry("search", "Show the evidence for a question, without an answer.", engine=True),
     "setup": _Entry("setup", "Install the models, the starter corpus and the index."),
+    "adapter": _Entry("adapter", "List, find, add, choose and remove LoRA adapters."),
+    "model": _Entry("model", "List, choose, export and remove the profiles' models."),
     "history": _Entry("history", "Look at earlier answers, or delete them."),
     "corpus": _Entry("corpus", "Look at what the answers can come from."),
     "index": _Entry("index", "Build, describe or verify the search index."),
     "engine": _Entry("engine", "Start, stop or look at the process that holds the models."),
     "config": _Entry("config", "Show or change settings."),
+    "train": _Entry("train", "Train an adapter from questions and answers."),
     "doctor": _Entry("doctor", "Check the installation and say how to fix it."),
 }
 

@@ -1,0 +1,244 @@
+"""One reranker training from data to a folder with adapter, head and card."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from medqa_tui.errors import UsageError
+from medqa_tui.training import runcard
+from medqa_tui.training.groups import (
+    Group,
+    Searched,
+    build_groups,
+    split_validation,
+    validation_group,
+)
+from medqa_tui.training.mining import mine
+from medqa_tui.training.presets import RerankPreset
+from medqa_tui.training.progress import Stopped, TrainEvent
+from medqa_tui.training.sources import STARTER, Source, Style, read_source
+from medqa_tui.training.vectors import VectorCache
+
+DEPTH = 16
+WEIGHTS = (0.0, 2.0, 4.0, 8.0, 12.0, 16.0, 24.0, 32.0)
+"""Retrieval weights that are tried on the validation questions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be trained, from what, and where it goes.
+
+    Attributes:
+        base: Folder of the encoder; it also finds the hard negatives.
+        base_id: Its public id.
+        base_revision: Its pinned source.
+        data: Names of sources, or files.
+        data_folder: Where MedQuAD lies.
+        work: Checkpoints; removed when the adapter is saved.
+    """
+
+    name: str
+    base: Path
+    base_id: str
+    base_revision: str
+    data: tuple[str, ...]
+    data_folder: Path | None
+    output: Path
+    work: Path
+    cache: Path
+    preset: RerankPreset
+    preset_name: str
+    device: str = "auto"
+    threads: int = 0
+
+    def torch_device(self) -> str:
+        """Return the device in torch's words."""
+        import torch
+
+        if self.threads > 0:
+            torch.set_num_threads(self.threads)
+        return "cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The data of a run, searched and parted."""
+
+    sources: tuple[Source, ...]
+    groups: tuple[Group, ...]
+    validation: tuple[Group, ...]
+
+    @property
+    def pairs(self) -> int:
+        """Question-passage pairs of the run."""
+        return sum(len(group.texts) for group in self.groups)
+
+
+Tell = Callable[[TrainEvent], None]
+
+
+def prepare(wanted: Wanted, on_event: Tell, cancel: threading.Event | None = None) -> Prepared:
+    """Read the data, mine hard negatives and build the groups.
+
+    Raises:
+        UsageError: The data is missing, malformed, or leaves nothing to learn.
+        Stopped: `cancel` was set; what was embedded is kept.
+    """
+    from medqa_tui.retrieval.embedder import Embedder
+
+    on_event(TrainEvent("reading the data"))
+    sources = tuple(read_source(name, wanted.data_folder) for name in wanted.data)
+    cache = VectorCache(wanted.cache, Embedder.load(wanted.base, wanted.torch_device()))
+
+    def step(phase: str) -> Callable[[int, int], None]:
+        def tell(done: int, total: int) -> None:
+            if cancel is not None and cancel.is_set():
+                raise Stopped(wanted.cache)
+            on_event(TrainEvent(phase, done, total))
+
+        return tell
+
+    searched = []
+    for source in sources:
+        style = Style.HEADED if source.name == STARTER else Style.BARE
+        texts = [example.shown(style) for example in source.examples]
+        cache.encode(texts, step(f"embedding {source.name}"))
+        mined = mine(source.examples, texts, cache.encode, step(f"mining {source.name}"))
+        searched.append(Searched(source.name, source.examples, tuple(mined)))
+    preset = wanted.preset
+    train, held = split_validation(searched, preset.validation, preset.seed)
+    groups = build_groups(searched, train, preset)
+    validation = [validation_group(searched, item, DEPTH) for item in held]
+    return Prepared(sources, tuple(groups), tuple(validation))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a finished run measured on its validation questions.
+
+    Attributes:
+        before: MRR of the retrieval scores alone.
+        alone: MRR of the reranker's scores alone.
+        fused: MRR of both, at the weight that was best.
+        retrieval_weight: That weight.
+    """
+
+    questions: int
+    before: float
+    alone: float
+    fused: float
+    retrieval_weight: float
+
+
+def run(
+    wanted: Wanted,
+    prepared: Prepared,
+    *,
+    resume: bool = False,
+    on_event: Tell = lambda event: None,
+    cancel: threading.Event | None = None,
+) -> Outcome:
+    """Train, measure, and save adapter and card in `wanted.output`.
+
+    Raises:
+        Stopped: `cancel` was set.
+    """
+    from medqa_tui.training import reranker
+
+    preset = wanted.preset
+    if resume and reranker.last_checkpoint(wanted.work) is None:
+        raise UsageError(
+            "There is nothing to go on from.",
+            f"{wanted.work} holds no whole checkpoint.",
+            "Type the same command without --resume.",
+        )
+    trained = reranker.train(
+        wanted.base,
+        prepared.groups,
+        preset,
+        wanted.work,
+        device=wanted.torch_device(),
+        resume=resume,
+        on_event=on_event,
+        cancel=cancel,
+    )
+    on_event(TrainEvent("measuring"))
+    scores = reranker.score_groups(trained, prepared.validation, preset.max_tokens)
+    outcome = measured(prepared.validation, scores)
+    part = wanted.output.with_name(wanted.output.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    reranker.save(trained.model, part, wanted.base_id)
+    runcard.write_card(part, _card(wanted, prepared, outcome, trained.losses, trained.seconds))
+    shutil.rmtree(wanted.output, ignore_errors=True)
+    part.rename(wanted.output)
+    shutil.rmtree(wanted.work, ignore_errors=True)
+    return outcome
+
+
+def measured(groups: Sequence[Group], scores: Sequence[Sequence[float]]) -> Outcome:
+    """Return MRR before and after, and the retrieval weight that is best on these questions."""
+    if not groups:
+        return Outcome(0, 0.0, 0.0, 0.0, RETRIEVAL_WEIGHT)
+
+    def mrr(weight: float, own: float) -> float:
+        return statistics.fmean(
+            reciprocal_rank([own * s + weight * r for s, r in zip(mine, group.scores, strict=True)])
+            for group, mine in zip(groups, scores, strict=True)
+        )
+
+    best = max(WEIGHTS, key=lambda weight: mrr(weight, 1.0))
+    return Outcome(len(groups), mrr(1.0, 0.0), mrr(0.0, 1.0), mrr(best, 1.0), best)
+
+
+RETRIEVAL_WEIGHT = 8.0
+"""Where there are no validation questions to choose by."""
+
+
+def reciprocal_rank(scores: Sequence[float]) -> float:
+    """Return 1 / rank of the first score; those that equal it stand before it."""
+    return 1 / (1 + sum(other >= scores[0] for other in scores[1:]))
+
+
+def _card(
+    wanted: Wanted,
+    prepared: Prepared,
+    outcome: Outcome,
+    losses: Sequence[tuple[int, float]],
+    seconds: float,
+) -> dict[str, Any]:
+    preset = wanted.preset
+    licences = sorted({source.licence for source in prepared.sources})
+    return {
+        "name": wanted.name,
+        "kind": "reranker",
+        "title": f"{wanted.name}: LoRA cross-encoder on {wanted.base_id}",
+        "base": wanted.base_id,
+        "base_revision": wanted.base_revision,
+        "tokenizer_sha256": runcard.sha256_file(wanted.base / "tokenizer.json"),
+        "licence": ", ".join(licences),
+        "attribution": "Trained on "
+        + "; ".join(source.attribution for source in prepared.sources)
+        + ".",
+        "max_tokens": preset.max_tokens,
+        "retrieval_weight": outcome.retrieval_weight,
+        "preset": wanted.preset_name,
+        "settings": asdict(preset),
+        "data": runcard.data_record(prepared.sources),
+        "pairs": prepared.pairs,
+        "seconds": round(seconds),
+        "git_revision": runcard.git_revision(),
+        "validation": {
+            "questions": outcome.questions,
+            "depth": DEPTH,
+            "mrr_retrieval": round(outcome.before, 4),
+            "mrr_reranker": round(outcome.alone, 4),
+            "mrr_both": round(outcome.fused, 4),
+        },
+        "losses": [[step, round(loss, 4)] for step, loss in losses],
+    }

@@ -1,0 +1,266 @@
+"""Where training examples come from: MedQuAD's train split, the starter cards, or a file.
+
+Whatever the source, nothing that touches a held-out topic gets through, and it is counted.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from medqa_tui.corpus.heldout import read_heldout
+from medqa_tui.errors import UsageError
+from medqa_tui.models.files import sha256_file
+from medqa_tui.training.paraphrase import Asked
+
+MEDQUAD = "medquad"
+STARTER = "starter"
+MEDQUAD_FILES = ("medquad.jsonl.gz", "medquad_split.tsv", "heldout_topics.txt")
+DATA_VARIABLE = "MEDQA_BENCH_DATA"
+READ_WORDS = 220
+"""Words of a passage that are looked through: what is beyond them no model here ever reads."""
+
+
+class Style(StrEnum):
+    """Whether a passage is read with its question above it."""
+
+    BARE = "bare"
+    HEADED = "headed"
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A question and the passage that answers it.
+
+    Attributes:
+        heading: The passage's own question or title, which may be shown above it.
+        phrasings: Other ways to ask, written by people.
+        negatives: Passages that do not answer, where the source names them.
+        group: Examples of one group ask about one thing; near-duplicates share a group.
+    """
+
+    id: str
+    asked: Asked
+    text: str
+    heading: str = ""
+    phrasings: tuple[str, ...] = ()
+    negatives: tuple[str, ...] = ()
+    group: str = ""
+
+    def shown(self, style: Style) -> str:
+        """Return the passage as the model reads it."""
+        return f"{self.heading}\n{self.text}" if style is Style.HEADED else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Examples of one origin.
+
+    Attributes:
+        hashes: SHA-256 of each file read, by its name.
+        heldout: How many examples were refused, by held-out topic.
+        skipped: How many rows were left out, by reason.
+    """
+
+    name: str
+    examples: tuple[Example, ...]
+    licence: str
+    attribution: str
+    hashes: Mapping[str, str]
+    heldout: Mapping[str, int] = field(default_factory=dict)
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+
+def read_source(name: str, data: Path | None) -> Source:
+    """Return the examples of `medquad`, of `starter`, or of a JSONL file.
+
+    Args:
+        data: The folder that holds MedQuAD, its split and the held-out topics.
+
+    Raises:
+        UsageError: There is no such source, or nothing in it can be trained on.
+    """
+    if name == MEDQUAD:
+        source = _medquad(_folder(data))
+    elif name == STARTER:
+        source = _starter(data)
+    elif Path(name).is_file():
+        source = _file(Path(name), data)
+    else:
+        raise UsageError(
+            "There is no such training data.",
+            f"{name} is neither {MEDQUAD}, nor {STARTER}, nor a file.",
+            f"medqa-tui train reranker --data {STARTER}",
+        )
+    if not source.examples:
+        refused = sum(source.heldout.values())
+        raise UsageError(
+            "There is nothing to train on.",
+            f"{name}: every example was left out ({refused} touch held-out topics, "
+            f"{sum(source.skipped.values())} for other reasons).",
+            "Give rows with a query and a positive passage.",
+        )
+    return source
+
+
+def _folder(data: Path | None) -> Path:
+    missing = [name for name in MEDQUAD_FILES if data is None or not (data / name).is_file()]
+    if data is None or missing:
+        raise UsageError(
+            "MedQuAD is not where it was looked for.",
+            f"{data or DATA_VARIABLE + ' is not set'}: {', '.join(missing)} missing.",
+            f"Name the folder with --data-folder or {DATA_VARIABLE}.",
+        )
+    return data
+
+
+class _Gate:
+    """Counts and refuses what touches a held-out topic."""
+
+    def __init__(self, data: Path | None) -> None:
+        file = data / MEDQUAD_FILES[2] if data else None
+        self._topics: dict[str, re.Pattern[str]] = (
+            read_heldout(file) if file and file.is_file() else {}
+        )
+        self._any = re.compile("|".join(p.pattern for p in self._topics.values()) or r"(?!)", re.I)
+        self.counts: dict[str, int] = {}
+
+    def refuses(self, *texts: str) -> bool:
+        text = " ".join(" ".join(part.split()[:READ_WORDS]) for part in texts)
+        if not self._any.search(text):
+            return False
+        topic = next(name for name, pattern in self._topics.items() if pattern.search(text))
+        self.counts[topic] = self.counts.get(topic, 0) + 1
+        return True
+
+
+def _medquad(data: Path) -> Source:
+    gate = _Gate(data)
+    lines = (data / MEDQUAD_FILES[1]).read_text(encoding="utf-8").splitlines()[1:]
+    split = dict(line.split("\t")[:2] for line in lines)
+    examples, outside = [], 0
+    with gzip.open(data / MEDQUAD_FILES[0], "rt", encoding="utf-8") as rows:
+        for row in map(json.loads, rows):
+            if split.get(row["id"]) != "train":
+                outside += 1
+            elif not gate.refuses(row["question"], row["focus"], *row["synonyms"], row["answer"]):
+                examples.append(_medquad_example(row))
+    return Source(
+        MEDQUAD,
+        tuple(examples),
+        licence="CC BY 4.0",
+        attribution="MedQuAD (Ben Abacha and Demner-Fushman, 2019), CC BY 4.0, train split only",
+        hashes={name: sha256_file(data / name) for name in MEDQUAD_FILES},
+        heldout=gate.counts,
+        skipped={"not in the train split": outside},
+    )
+
+
+def _medquad_example(row: dict[str, Any]) -> Example:
+    asked = Asked(row["question"], row["focus"], row["qtype"], tuple(row["synonyms"]))
+    return Example(
+        id=row["id"],
+        asked=asked,
+        text=row["answer"],
+        heading=row["question"],
+        group=f"{folded(row['focus'])}|{row['qtype']}",
+    )
+
+
+def _starter(data: Path | None) -> Source:
+    from medqa_tui.corpus.cards import LICENCE, Split, load_cards
+
+    gate = _Gate(data)
+    cards = load_cards()
+    examples = tuple(
+        Example(
+            id=card.id,
+            asked=Asked(card.question),
+            text=" ".join(card.answer.split()),
+            heading=card.question,
+            phrasings=card.phrasings,
+            group=card.id,
+        )
+        for card in cards
+        if card.split is Split.TRAIN
+        and not gate.refuses(card.question, *card.phrasings, card.answer)
+    )
+    others = sum(card.split is not Split.TRAIN for card in cards)
+    import hashlib
+
+    digest = hashlib.sha256(repr(examples).encode()).hexdigest()
+    return Source(
+        STARTER,
+        examples,
+        LICENCE,
+        "medqa-tui's own starter cards, split train",
+        {"starter cards": digest},
+        gate.counts,
+        {"cards of the held-out split": others},
+    )
+
+
+def _file(path: Path, data: Path | None) -> Source:
+    gate = _Gate(data)
+    examples, skipped = [], 0
+    for number, row in _rows(path):
+        query, positive = row.get("query"), row.get("positive")
+        negatives = row.get("negatives", [])
+        if not (isinstance(negatives, list) and all(isinstance(n, str) for n in negatives)):
+            raise _bad_line(path, number, '"negatives" must be a list of texts')
+        if not (isinstance(query, str) and isinstance(positive, str)):
+            raise _bad_line(path, number, '"query" and "positive" must be texts')
+        if not query.strip() or not positive.strip():
+            skipped += 1
+        elif not gate.refuses(query, positive):
+            name = f"{path.name}:{number}"
+            examples.append(
+                Example(name, Asked(query), positive, negatives=tuple(negatives), group=name)
+            )
+    return Source(
+        path.name,
+        tuple(examples),
+        licence="not stated",
+        attribution=path.name,
+        hashes={path.name: sha256_file(path)},
+        heldout=gate.counts,
+        skipped={"an empty query or passage": skipped},
+    )
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        lines: Iterable[str] = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            "The training data cannot be read.", f"{path}: {error}.", "Give a UTF-8 JSONL file."
+        ) from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise _bad_line(path, number, str(error)) from error
+        if not isinstance(row, dict):
+            raise _bad_line(path, number, "not an object")
+        yield number, row
+
+
+def _bad_line(path: Path, number: int, why: str) -> UsageError:
+    return UsageError(
+        "The training data is not as expected.",
+        f"{path}, line {number}: {why}.",
+        'One object a line: {"query": ..., "positive": ..., "negatives": [...]}',
+    )
+
+
+def folded(text: str) -> str:
+    """Return the words of `text` in small letters, for telling near-duplicates."""
+    return " ".join(re.findall(r"\w+", text.lower()))
