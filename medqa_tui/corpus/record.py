@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from medqa_tui.domain import Passage
 
@@ -25,7 +25,8 @@ class PassageRecord:
         """Everything that the lexical arm searches, one part a line."""
         passage = self.passage
         parts = (passage.title, passage.question or "", *self.phrasings, passage.text)
-        return "\n".join(part for part in parts if part)
+        # A question that is its own title counts once.
+        return "\n".join(part for part in dict.fromkeys(parts) if part)
 
     @property
     def dense_texts(self) -> tuple[str, ...]:
@@ -71,6 +72,10 @@ class CorpusInfo:
         date: ISO date of that revision.
         fingerprint: Hash over all passages in order; set by the store.
         passages: How many passages it has; set by the store.
+        documents: How many documents they are cut from; set by the store.
+        origin: What it was read from and how, as JSON; empty for what ships.
+        left_out: Rows that are not in it, by reason.
+        updated: ISO time at which it last changed; set by the store.
     """
 
     name: str
@@ -80,3 +85,7 @@ class CorpusInfo:
     date: str | None = None
     fingerprint: str = ""
     passages: int = 0
+    documents: int = 0
+    origin: str = ""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    updated: str | None = None

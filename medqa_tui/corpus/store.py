@@ -4,119 +4,78 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from medqa_tui import paths
+from medqa_tui.corpus.database import CorpusDatabase
 from medqa_tui.corpus.record import CorpusInfo, PassageRecord, Progress
+from medqa_tui.corpus.schema import SCHEMA_VERSION
 from medqa_tui.domain import Passage
 from medqa_tui.errors import MedQAError
 
-SCHEMA_VERSION = 1
+__all__ = ["SCHEMA_VERSION", "Change", "CorpusStore"]
 
-_SCHEMA = """
-CREATE TABLE corpora (
-    name TEXT PRIMARY KEY,
-    licence TEXT,
-    attribution TEXT,
-    revision TEXT,
-    date TEXT,
-    fingerprint TEXT NOT NULL,
-    passages INTEGER NOT NULL
-) STRICT;
-CREATE TABLE passages (
-    seq INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
-    corpus TEXT NOT NULL REFERENCES corpora(name),
-    document TEXT NOT NULL,
-    title TEXT NOT NULL,
-    question TEXT,
-    text TEXT NOT NULL,
-    source TEXT,
-    url TEXT,
-    licence TEXT,
-    date TEXT,
-    phrasings TEXT NOT NULL,
-    content_hash TEXT NOT NULL
-) STRICT;
-CREATE INDEX passages_by_corpus ON passages(corpus, seq);
-"""
 _SHOWN = "id, corpus, document, title, text, question, source, url, licence, date"
 _INSERT = (
     f"INSERT INTO passages ({_SHOWN}, phrasings, content_hash)"  # noqa: S608
     f" VALUES ({', '.join('?' * 12)})"
 )
+_UPDATE = (
+    f"UPDATE passages SET ({_SHOWN}, phrasings, content_hash)"  # noqa: S608
+    f" = ({', '.join('?' * 12)}) WHERE id = ?"
+)
+_INFO = (
+    "name, licence, attribution, revision, date, fingerprint, passages, documents, origin,"
+    " left_out, updated"
+)
 _PAGE = 500
-_BUSY_MS = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a change did to a corpus, in passages."""
+
+    added: int
+    changed: int
+    removed: int
+    unchanged: int
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.added or self.changed or self.removed)
 
 
 class CorpusStore:
     """The passage store; safe to share between the threads of a process.
 
-    Each change is one transaction: readers see a corpus as it was before or as it is after.
+    Each change is one transaction: readers see a corpus as it was before or as it is after. A file
+    that this user may not write can still be searched.
 
     Args:
         path: The SQLite file; it is created, with mode 0600, when it is not there.
+        read_only: Whether it must only be read.
 
     Raises:
         MedQAError: The file is corrupt, of a newer version, or cannot be created.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, read_only: bool = False) -> None:
         self.path = path
-        self._lock = threading.RLock()
-        paths.ensure(path.parent)
-        try:
-            # SQLite gives its -wal and -shm files the mode of the database.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        except OSError as error:
-            raise MedQAError(
-                "The passage store could not be opened.",
-                f"{path}: {error.strerror or error}.",
-                "Check the permissions of the file and the free disk space.",
-            ) from error
-        with self._errors():
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        try:
-            with self._errors():
-                self._prepare()
-        except BaseException:
-            self._db.close()
-            raise
+        self._db = CorpusDatabase(path, read_only)
 
-    def _prepare(self) -> None:
-        self._db.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("PRAGMA foreign_keys = ON")
-        if self._version() == 0:
-            with self._write():
-                # Another process may have been faster.
-                if self._version() == 0:
-                    for statement in _SCHEMA.split(";"):
-                        self._db.execute(statement)
-                    self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        if (version := self._version()) > SCHEMA_VERSION:
-            raise MedQAError(
-                "The passage store was written by a newer medqa-tui.",
-                f"{self.path} has version {version}; this program knows {SCHEMA_VERSION}.",
-                "Upgrade medqa-tui, or move the file away and type: medqa-tui setup",
-            )
-
-    def _version(self) -> int:
-        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be changed."""
+        return self._db.read_only
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            self._db.close()
+        self._db.close()
 
     def __enter__(self) -> CorpusStore:
         return self
@@ -131,11 +90,8 @@ class CorpusStore:
 
     def corpora(self) -> tuple[CorpusInfo, ...]:
         """Return what is known of each corpus, by name."""
-        rows = self._all(
-            "SELECT name, licence, attribution, revision, date, fingerprint, passages"
-            " FROM corpora ORDER BY name"
-        )
-        return tuple(CorpusInfo(*row) for row in rows)
+        rows = self._db.all(f"SELECT {_INFO} FROM corpora ORDER BY name")  # noqa: S608
+        return tuple(_corpus_info(row) for row in rows)
 
     def corpus(self, name: str) -> CorpusInfo | None:
         """Return what is known of the corpus `name`, or None if it is not there."""
@@ -160,8 +116,17 @@ class CorpusStore:
             page = list(ids[start : start + _PAGE])
             marks = ", ".join("?" * len(page))
             query = f"SELECT {_SHOWN} FROM passages WHERE id IN ({marks})"  # noqa: S608
-            found.update((row[0], Passage(*row)) for row in self._all(query, page))
+            found.update((row[0], Passage(*row)) for row in self._db.all(query, page))
         return found
+
+    def document(self, corpus: str, document: str) -> tuple[PassageRecord, ...]:
+        """Return the passages of one document, in the order of its text."""
+        first, end = f"{corpus}:{document}#", f"{corpus}:{document}$"
+        query = (
+            f"SELECT {_SHOWN}, phrasings FROM passages"  # noqa: S608
+            " WHERE id >= ? AND id < ? ORDER BY length(id), id"
+        )
+        return tuple(_record(row) for row in self._db.all(query, (first, end)))
 
     def records(self, corpora: Sequence[str] = ()) -> Iterator[PassageRecord]:
         """Yield every passage of the given corpora (all if none is given), in a stable order.
@@ -178,9 +143,9 @@ class CorpusStore:
             f"SELECT {_SHOWN}, phrasings, seq FROM passages"  # noqa: S608
             " WHERE corpus = ? AND seq > ? ORDER BY seq LIMIT ?"
         )
-        while rows := self._all(query, (name, seq, _PAGE)):
+        while rows := self._db.all(query, (name, seq, _PAGE)):
             for row in rows:
-                yield PassageRecord(Passage(*row[:10]), tuple(json.loads(row[10])))
+                yield _record(row)
             seq = rows[-1][11]
 
     def replace(
@@ -190,7 +155,7 @@ class CorpusStore:
         on_progress: Progress | None = None,
         total: int = 0,
     ) -> CorpusInfo:
-        """Put `records` in the place of whatever the corpus `info.name` held.
+        """Put `records` in the place of whatever the corpus `info.name` held, in their order.
 
         One transaction: killed on the way, the old passages stay.
 
@@ -200,34 +165,132 @@ class CorpusStore:
         Raises:
             MedQAError: Two passages share an id, another process writes, or the disk refuses.
         """
-        digest = hashlib.sha256()
-        done = 0
-        with self._errors(), self._write():
+        with self._db.errors(), self._db.write():
             self._remove(info.name)
             # The row comes first, for the passages refer to it; its figures are known at the end.
             self._put_info(replace(info, fingerprint="", passages=0))
             for done, record in enumerate(records, 1):
                 self._insert(record, info.name)
-                digest.update(record.content_hash.encode())
                 if on_progress is not None and (done % _PAGE == 0 or done == total):
                     on_progress(done, max(total, done))
-            stored = replace(info, fingerprint=digest.hexdigest(), passages=done)
-            self._put_info(stored)
-        return stored
+            return self._seal(info)
+
+    def merge(
+        self,
+        info: CorpusInfo,
+        records: Iterable[PassageRecord],
+        on_progress: Progress | None = None,
+    ) -> tuple[CorpusInfo, Change]:
+        """Make `records` what the corpus `info.name` holds, writing only what differs.
+
+        A passage that is there already, byte for byte, is not touched; passages that are not
+        among `records` are removed. One transaction: killed on the way, the old passages stay.
+
+        Args:
+            on_progress: Called with (records seen, 0) now and then.
+
+        Returns:
+            `info` with its figures, and what changed. If nothing did, the time of the last change
+            and the fingerprint are what they were.
+
+        Raises:
+            MedQAError: Two passages share an id, another process writes, or the disk refuses.
+        """
+        added = changed = unchanged = 0
+        with self._db.errors(), self._db.write():
+            before = self.corpus(info.name)
+            query = "SELECT id, content_hash FROM passages WHERE corpus = ?"
+            gone: dict[str, str] = dict(self._db.all(query, (info.name,)))
+            self._put_info(replace(info, fingerprint="", passages=0))
+            for done, record in enumerate(records, 1):
+                known = gone.pop(record.passage.id, None)
+                if known is None:
+                    self._insert(record, info.name)
+                    added += 1
+                elif known == record.content_hash:
+                    unchanged += 1
+                else:
+                    self._check_owner(record, info.name)
+                    self._db.connection.execute(_UPDATE, (*_values(record), record.passage.id))
+                    changed += 1
+                if on_progress is not None and done % _PAGE == 0:
+                    on_progress(done, 0)
+            self._db.connection.executemany(
+                "DELETE FROM passages WHERE id = ?", ((each,) for each in gone)
+            )
+            change = Change(added, changed, len(gone), unchanged)
+            stored = self._seal(info, before.updated if before and change.is_empty else None)
+        if gone or changed:
+            self._db.wipe_log()
+        return stored, change
 
     def remove(self, name: str) -> bool:
-        """Delete a corpus and its passages; return whether it was there."""
-        with self._errors(), self._write():
-            return self._remove(name)
+        """Delete a corpus and its passages; return whether it was there.
+
+        The text is overwritten on the disk, and the file shrinks where there is room to do so.
+        """
+        with self._db.errors(), self._db.write():
+            removed = self._remove(name)
+        if removed:
+            self._shrink()
+        return removed
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with the file, in words; every page and every passage is read."""
+        try:
+            rows = self._db.all("PRAGMA integrity_check(5)")
+            found = [f"{self.path}: {row[0]}" for row in rows if row[0] != "ok"]
+            for info in self.corpora():
+                with self._db.lock, self._db.errors():
+                    digest, passages, _ = self._figures(info.name)
+                if (digest, passages) != (info.fingerprint, info.passages):
+                    found.append(f"{self.path}: {info.name} is not what was stored.")
+        except (MedQAError, ValueError) as error:
+            return [str(error)]
+        return found
+
+    def _shrink(self) -> None:
+        try:
+            with self._db.errors():
+                self._db.connection.execute("VACUUM")
+        except MedQAError:
+            # For want of space, or because another process reads: it is overwritten all the same.
+            pass
+        self._db.wipe_log()
+
+    def _seal(self, info: CorpusInfo, updated: str | None = None) -> CorpusInfo:
+        """Write the figures of the corpus as its passages are now."""
+        digest, passages, documents = self._figures(info.name)
+        stored = replace(
+            info,
+            fingerprint=digest,
+            passages=passages,
+            documents=documents,
+            updated=updated or datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        self._put_info(stored)
+        return stored
+
+    def _figures(self, name: str) -> tuple[str, int, int]:
+        digest, passages = hashlib.sha256(), 0
+        query = "SELECT content_hash FROM passages WHERE corpus = ? ORDER BY seq"
+        for (content,) in self._db.connection.execute(query, (name,)):
+            digest.update(content.encode())
+            passages += 1
+        query = "SELECT count(DISTINCT document) FROM passages WHERE corpus = ?"
+        ((documents,),) = self._db.all(query, (name,))
+        return digest.hexdigest(), passages, documents
 
     def _remove(self, name: str) -> bool:
-        self._db.execute("DELETE FROM passages WHERE corpus = ?", (name,))
-        return self._db.execute("DELETE FROM corpora WHERE name = ?", (name,)).rowcount > 0
+        db = self._db.connection
+        db.execute("DELETE FROM passages WHERE corpus = ?", (name,))
+        return db.execute("DELETE FROM corpora WHERE name = ?", (name,)).rowcount > 0
 
     def _put_info(self, info: CorpusInfo) -> None:
-        self._db.execute(
-            "INSERT INTO corpora VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT(name) DO UPDATE SET"
-            " fingerprint = excluded.fingerprint, passages = excluded.passages",
+        columns = _INFO.split(", ")[1:]
+        self._db.connection.execute(
+            f"INSERT INTO corpora ({_INFO}) VALUES ({', '.join('?' * (len(columns) + 1))})"  # noqa: S608
+            f" ON CONFLICT(name) DO UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in columns)}",
             (
                 info.name,
                 info.licence,
@@ -236,75 +299,55 @@ class CorpusStore:
                 info.date,
                 info.fingerprint,
                 info.passages,
+                info.documents,
+                info.origin,
+                json.dumps(dict(info.left_out), ensure_ascii=False),
+                info.updated,
             ),
         )
 
     def _insert(self, record: PassageRecord, corpus: str) -> None:
+        self._check_owner(record, corpus)
+        try:
+            self._db.connection.execute(_INSERT, _values(record))
+        except sqlite3.IntegrityError as error:
+            raise MedQAError(
+                "Two passages share an id.",
+                f"{record.passage.id} in the corpus {corpus}.",
+                "Give each document of the source its own id.",
+            ) from error
+
+    @staticmethod
+    def _check_owner(record: PassageRecord, corpus: str) -> None:
         passage = record.passage
         if passage.corpus != corpus or not passage.id.startswith(f"{corpus}:"):
             raise MedQAError(
                 "A passage does not belong to its corpus.", f"{passage.id} came with {corpus}."
             )
-        shown = (
-            passage.id,
-            passage.corpus,
-            passage.document,
-            passage.title,
-            passage.text,
-            passage.question,
-            passage.source,
-            passage.url,
-            passage.licence,
-            passage.date,
-        )
-        phrasings = json.dumps(record.phrasings, ensure_ascii=False)
-        try:
-            self._db.execute(_INSERT, (*shown, phrasings, record.content_hash))
-        except sqlite3.IntegrityError as error:
-            raise MedQAError(
-                "Two passages share an id.",
-                f"{passage.id} in the corpus {corpus}.",
-                "Give each document of the source its own id.",
-            ) from error
 
-    def _all(self, query: str, parameters: Sequence[str | int] = ()) -> list[Any]:
-        with self._lock, self._errors(), closing(self._db.execute(query, parameters)) as cursor:
-            return cursor.fetchall()
 
-    @contextmanager
-    def _write(self) -> Iterator[None]:
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                # A full disk makes SQLite roll back by itself.
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+def _corpus_info(row: Sequence[Any]) -> CorpusInfo:
+    *plain, left_out, updated = row
+    return replace(CorpusInfo(*plain), left_out=json.loads(left_out), updated=updated)
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Turn SQLite's errors into words."""
-        try:
-            yield
-        except sqlite3.ProgrammingError:
-            raise
-        except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
-            raise MedQAError(
-                "Another process is writing the passage store."
-                if busy
-                else "The passage store could not be used.",
-                f"{self.path}: {error}.",
-                "Wait until it is done, then try again."
-                if busy
-                else "Check the free disk space and the permissions of the file.",
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise MedQAError(
-                "The passage store is damaged.",
-                f"{self.path}: {error}.",
-                "Move the file away, then type: medqa-tui setup",
-            ) from error
+
+def _record(row: Sequence[Any]) -> PassageRecord:
+    return PassageRecord(Passage(*row[:10]), tuple(json.loads(row[10])))
+
+
+def _values(record: PassageRecord) -> tuple[Any, ...]:
+    passage = record.passage
+    return (
+        passage.id,
+        passage.corpus,
+        passage.document,
+        passage.title,
+        passage.text,
+        passage.question,
+        passage.source,
+        passage.url,
+        passage.licence,
+        passage.date,
+        json.dumps(record.phrasings, ensure_ascii=False),
+        record.content_hash,
+    )

@@ -11,6 +11,7 @@ _ABBREVIATION = re.compile(
     re.IGNORECASE,
 )
 _TERMINATORS = ".!?\u2026"
+_STOP = re.compile(f"[\\n{_TERMINATORS}]")
 _CLOSERS = "\"')]}\u201d\u2019*_"
 _LIST_MARK = re.compile(r"(?:[-*\u2022\u2013]|\d{1,2}[.)])[ \t]")
 _LIST_MARK_STARTED = re.compile(r"(?:[-*\u2022\u2013]|\d{1,2}[.)]?)$")
@@ -19,6 +20,7 @@ _LAST_WORD = re.compile(r"[^\s(\[\"\u201c]+$")
 # What may stand between the brackets of a citation mark: "1", "1, 2", "Evidence 1", "n".
 _MARK = re.compile(r"\[[^\[\]\n]{1,24}\]")
 _MARK_STARTED = re.compile(r"\[[^\[\]\n]{0,24}$")
+_LONGEST = 40
 _SPACES = " \t\u00a0"
 
 
@@ -79,12 +81,12 @@ class SentenceBuffer:
 def _first_end(text: str, final: bool) -> int | None:
     """Return the offset after the first sentence of `text`, or None if it has no end in it."""
     start = len(text) - len(text.lstrip())
-    for at in range(start, len(text)):
-        char = text[at]
-        if char == "\n":
+    for stop in _STOP.finditer(text, start):
+        at = stop.start()
+        if text[at] == "\n":
             if _line_break_ends(text, at, final):
                 return at + 1
-        elif char in _TERMINATORS:
+        else:
             end = _sentence_end(text, start, at, final)
             if end is not None:
                 return end
@@ -155,7 +157,8 @@ def _is_abbreviation(text: str, start: int, at: int) -> bool:
     before = text[start:at]
     if _ITEM_NUMBER.fullmatch(before):
         return True
-    word = _LAST_WORD.search(before)
+    # No abbreviation is longer, and the search begins anew at every character.
+    word = _LAST_WORD.search(before[-_LONGEST:])
     if word is None:
         return False
     return _ABBREVIATION.fullmatch(word.group().rstrip(".")) is not None

@@ -98,7 +98,7 @@ CorpusStore(Path({str(path)!r})).replace(CorpusInfo("notes"), records())
 
 def test_a_second_writer_is_told(store, monkeypatch):
     store.replace(CorpusInfo("notes"), [record(1)])
-    monkeypatch.setattr("medqa_tui.corpus.store._BUSY_MS", 1)
+    monkeypatch.setattr("medqa_tui.corpus.database.BUSY_MS", 1)
     with CorpusStore(store.path) as second:
         other = sqlite3.connect(store.path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -115,7 +115,7 @@ def test_a_damaged_file_is_said_with_a_next_step(tmp_path):
     with pytest.raises(MedQAError, match="damaged") as caught:
         CorpusStore(path)
     assert str(path) in caught.value.detail
-    assert "medqa-tui setup" in caught.value.hint
+    assert caught.value.hint == "medqa-tui corpus update --rebuild"
 
 
 def test_a_newer_file_is_left_alone(tmp_path):

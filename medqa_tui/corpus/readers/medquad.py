@@ -1,0 +1,77 @@
+"""MedQuAD's XML files: a document about one subject, with its questions and answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from xml.etree.ElementTree import Element, ParseError
+
+from medqa_tui.corpus.readers.base import (
+    Entry,
+    Found,
+    ReadError,
+    ReadOptions,
+    Reject,
+    Row,
+    read_bounded,
+)
+
+# The pages were flattened: a list item follows two spaces and a hyphen, a line three or more.
+_ITEM = re.compile(r"\s{2,}-\s+")
+_BLANK = re.compile(r"[ \t]*\n[ \t]*\n\s*")
+_RUN = re.compile(r"[ \t]*\n[ \t]*|[ \t]{3,}")
+_BEFORE_MARK = re.compile(r"\s+([?!.])")
+
+NO_ANSWER = "no answer (the publisher left it out for copyright)"
+NO_QUESTION = "no question"
+
+
+def read(entry: Entry, options: ReadOptions) -> Iterator[Found]:
+    """Yield the questions of one file; their ids are those that the public judgements use.
+
+    Raises:
+        ReadError: It is no XML, declares entities, or is no MedQuAD document.
+    """
+    from defusedxml import DefusedXmlException
+    from defusedxml.ElementTree import fromstring
+
+    try:
+        # Entities would let a small file grow without bound, or read other files.
+        document = fromstring(read_bounded(entry), forbid_dtd=True)
+    except DefusedXmlException as error:
+        raise ReadError("XML with entities or a document type: refused") from error
+    except (ParseError, ValueError, RecursionError) as error:
+        raise ReadError("not valid XML") from error
+    if document.tag != "Document":
+        raise ReadError("not a MedQuAD document")
+    source, name = document.get("source", ""), document.get("id", "")
+    about = {
+        "source": source,
+        "url": document.get("url", ""),
+        "focus": _text(document.find("Focus")),
+        "synonyms": [_text(each) for each in document.iterfind(".//Synonym")],
+    }
+    for number, pair in enumerate(document.iterfind("QAPairs/QAPair"), 1):
+        asked, answer = pair.find("Question"), _lines(_text(pair.find("Answer")))
+        if not _text(asked):
+            yield Reject(entry.name, number, NO_QUESTION)
+        elif not answer:
+            yield Reject(entry.name, number, NO_ANSWER)
+        else:
+            fields = {
+                **about,
+                "id": f"{source}_{name}_Sec{pair.get('pid', number)}",
+                "question": _BEFORE_MARK.sub(r"\1", _text(asked)),
+                "answer": answer,
+                "qtype": asked.get("qtype", "") if asked is not None else "",
+            }
+            yield Row(entry.name, number, fields)
+
+
+def _text(element: Element | None) -> str:
+    return "".join(element.itertext()).strip() if element is not None else ""
+
+
+def _lines(answer: str) -> str:
+    """Return an answer with the line breaks that its runs of spaces stand for."""
+    return _RUN.sub("\n", _BLANK.sub("\n\n", _ITEM.sub("\n- ", answer)))
