@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from medqa_tui.errors import MedQAError, NotSetUpError, UsageError
-from medqa_tui.models.active import Active, load_active
+from medqa_tui.models.active import Active, load_active, load_installed
 from medqa_tui.models.adapter_check import check
 from medqa_tui.models.adapter_config import CONFIG_NAME, AdapterConfig
 from medqa_tui.models.files import check_cancel, sync_folder
@@ -26,7 +26,6 @@ __all__ = [
     "NONE",
     "InstalledAdapter",
     "Kind",
-    "active_of",
     "check",
     "get",
     "in_use",
@@ -35,7 +34,6 @@ __all__ = [
     "lock",
     "remove",
     "require_name",
-    "update",
     "use",
 ]
 
@@ -154,7 +152,7 @@ def use(paths: Paths, profile: str | None, name: str | None) -> Active:
         name = adapter.name
     changed = replace(active, adapter=name)
     if changed != active:
-        update(paths, changed)
+        changed.write(paths)
     return changed
 
 
@@ -184,7 +182,7 @@ def remove(paths: Paths, name: str, *, force: bool = False) -> int:
     for active in load_all(paths):
         # First nobody uses it, then it goes: killed in between, nothing is broken.
         if active.adapter == adapter.name:
-            update(paths, replace(active, adapter=None))
+            replace(active, adapter=None).write(paths)
     trash = Path(tempfile.mkdtemp(prefix=".old-", dir=paths.adapters))
     adapter.folder.replace(trash / adapter.name)
     sync_folder(paths.adapters)
@@ -228,32 +226,17 @@ def lock(paths: Paths, cancel: threading.Event | None = None) -> Iterator[None]:
         held.release()
 
 
-def load_all(paths: Paths) -> list[Active]:
+def load_all(paths: Paths) -> tuple[Active, ...]:
     """Return every installed profile's components; empty if nothing can be read."""
     try:
-        active = load_active(paths)
+        installed = load_installed(paths)
     except MedQAError:
-        return []
-    return [active] if active else []
-
-
-def update(paths: Paths, active: Active) -> None:
-    """Write what one profile answers with, leaving the others and the choice among them."""
-    active.write(paths)
-
-
-def active_of(paths: Paths, profile: str | None) -> Active | None:
-    """Return what `profile` answers with, or the one in use if None; None if it is not installed.
-
-    Raises:
-        MedQAError: The record of what is installed cannot be read.
-    """
-    active = load_active(paths)
-    return active if active and profile in {None, active.profile} else None
+        return ()
+    return installed.profiles if installed else ()
 
 
 def _active(paths: Paths, profile: str | None) -> Active:
-    active = active_of(paths, profile)
+    active = load_active(paths, profile)
     if active is None:
         raise NotSetUpError(
             "This profile is not set up yet.",

@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from medqa_tui.errors import MedQAError
-from medqa_tui.models.adapter_config import CONFIG_NAME, AdapterConfig
-from medqa_tui.models.base_names import same_base
 from medqa_tui.models.files import sha256_file
-from medqa_tui.models.records import InstallRecord
 
 CARD_NAME = "card.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
@@ -83,8 +80,6 @@ def adapter_problems(
         revision: The pinned source that the model was made from; None if it is not known.
         deep: Hash its weights as well.
     """
-    if not (folder / CARD_NAME).is_file() and (folder / CONFIG_NAME).is_file():
-        return _others_problems(folder, base, deep)
     try:
         card = AdapterCard.read(folder)
     except MedQAError as error:
@@ -99,18 +94,3 @@ def adapter_problems(
     if deep and sha256_file(weights) != card.weights_sha256:
         return [f"{weights} is not what was shipped: its SHA-256 differs."]
     return []
-
-
-def _others_problems(folder: Path, base: str, deep: bool) -> list[str]:
-    """Return what is wrong with an adapter that has no card of ours, but an install record."""
-    try:
-        config = AdapterConfig.read(folder)
-    except MedQAError as error:
-        return [f"{error.title} {error.detail}"]
-    if not same_base(config.base, base):
-        return [f"The adapter {folder.name} was made for {config.base}, not for {base}."]
-    record = InstallRecord.read(folder)
-    if record is not None:
-        return record.problems(folder, deep=deep)
-    weights = folder / WEIGHTS_NAME
-    return [] if weights.is_file() else [f"{weights} is missing."]

@@ -1,0 +1,407 @@
+"""A profile's models in a folder, for machines without a network: made on one, installed on others.
+
+A bundle holds the installed folders of the models, with their records, the adapter in use if it was
+added, and bundle.json: every file with its size and SHA-256, written last. The corpora and the
+index are not in it; setup builds them anew, from the program itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import stat
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+from medqa_tui.errors import MedQAError, NotSetUpError, UsageError
+from medqa_tui.models.active import Active, load_active
+from medqa_tui.models.adapter_check import check
+from medqa_tui.models.adapter_config import AdapterConfig
+from medqa_tui.models.bundle_files import (
+    MANIFEST,
+    ROOTS,
+    Bundle,
+    BundleFile,
+    changed,
+    copy_checked,
+    open_file,
+    read_bundle,
+    read_profile,
+)
+from medqa_tui.models.catalog import Component, Conversion, Profile, Slot, WheelSource, get_profile
+from medqa_tui.models.files import (
+    CHUNK,
+    Cancelled,
+    Progress,
+    check_cancel,
+    is_disk_full,
+    sync_folder,
+    sync_tree,
+    write_atomic,
+)
+from medqa_tui.models.records import RECORD_NAME, InstallRecord, installed_record
+from medqa_tui.paths import Paths, ensure
+
+__all__ = ["Bundle", "export_bundle", "install_bundle", "read_bundle"]
+
+_PARTIAL = ".partial"
+_MARGIN = 20_000_000
+
+
+def export_bundle(
+    paths: Paths,
+    profile: str | None,
+    folder: Path,
+    on_progress: Progress | None = None,
+    cancel: threading.Event | None = None,
+) -> Bundle:
+    """Copy what `profile` needs into `folder`; a killed run goes on where it stopped.
+
+    Args:
+        profile: An installed profile; None is the one in use.
+        folder: A new or empty folder, or the bundle of an earlier run.
+        on_progress: Called with bytes done and bytes in all.
+
+    Raises:
+        NotSetUpError: The profile is not installed.
+        UsageError: Something else is in the folder.
+        MedQAError: An installed file was changed, or the folder cannot be written.
+        Cancelled: `cancel` was set.
+    """
+    active = load_active(paths, profile)
+    if active is None:
+        again = f"medqa-tui setup --profile {profile}" if profile else "medqa-tui setup"
+        raise NotSetUpError("This profile is not set up yet.", f"{profile or ''}", again)
+    folder = folder.expanduser().absolute()
+    _require_own(paths, folder, active.profile)
+    wanted = list(_wanted(paths, active))
+    total, done = sum(file.size for file, _ in wanted), 0
+    with _in_words(folder, f"medqa-tui model export {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        _require_room(folder, wanted)
+        for file, source in wanted:
+            base = done
+
+            def tell(part: int, base: int = base) -> None:
+                _check_cancel(cancel)
+                if on_progress is not None:
+                    on_progress(base + part, total)
+
+            _bring(file, source, folder.joinpath(*PurePosixPath(file.path).parts), tell)
+            done += file.size
+        bundle = _described(folder, active, wanted)
+        write_atomic(folder / MANIFEST, bundle.to_json().encode(), mode=0o644)
+    return bundle
+
+
+def install_bundle(
+    bundle: Bundle,
+    paths: Paths,
+    on_progress: Progress | None = None,
+    cancel: threading.Event | None = None,
+) -> None:
+    """Install what `bundle` holds, folder by folder; the caller holds the setup lock.
+
+    What is installed already, to the byte, is left alone. Nothing becomes active by this.
+
+    Args:
+        on_progress: Called with bytes done and bytes in all.
+
+    Raises:
+        UsageError: The bundle is for a profile that this version does not know, or an adapter of
+            the same name is in the way.
+        MedQAError: A file is missing or changed, or the disk is full.
+        Cancelled: `cancel` was set; whole folders stay, and the next run goes on.
+    """
+    profile = _require_complete(bundle)
+    total, done = bundle.size, 0
+    pinned = {component.name: component for component in profile.components}
+    with _in_words(paths.data, f"medqa-tui setup --from {bundle.folder}"):
+        for key in bundle.components:
+            base, files = done, [file for file in bundle.files if file.component == key]
+
+            def tell(part: int, base: int = base) -> None:
+                check_cancel(cancel)
+                if on_progress is not None:
+                    on_progress(base + part, total)
+
+            _install(bundle, paths, files, pinned.get(key[1]), tell)
+            done += sum(file.size for file in files)
+            tell(done - base)
+
+
+def _require_complete(bundle: Bundle) -> Profile:
+    """Return the profile that the bundle is for, all of whose parts are in it.
+
+    Raises:
+        UsageError: This version has no such profile.
+        MedQAError: A part is missing, or is of another revision than this version's.
+    """
+    profile = _profile(bundle.active)
+    for component in profile.components:
+        root = "adapters" if component.slot is Slot.ADAPTER else "models"
+        listed = (root, component.name) in bundle.components
+        if not listed or installed_record(bundle.folder / root, component) is None:
+            raise MedQAError(
+                "The bundle does not hold what this version of medqa-tui installs.",
+                f"{component.title} is missing or of another revision; "
+                f"version {bundle.version[:40]} made the bundle.",
+                "Use the same version on both machines, and export again.",
+            )
+    return profile
+
+
+def _install(
+    bundle: Bundle,
+    paths: Paths,
+    files: list[BundleFile],
+    component: Component | None,
+    tell: Callable[[int], None],
+) -> None:
+    """Stage one folder of the bundle, check it and rename it to its place."""
+    root, name = files[0].component
+    home = ensure(paths.adapters if root == "adapters" else paths.models)
+    final = home / name
+    record, theirs = InstallRecord.read(final), bundle.record((root, name))
+    if record is not None and record == theirs and not record.problems(final):
+        return
+    if root == "adapters" and final.exists() and component is None:
+        raise UsageError(
+            "There is another adapter of that name already:",
+            f"{name}.",
+            f"medqa-tui adapter remove {name}, then: medqa-tui setup --from {bundle.folder}",
+        )
+    incoming = Path(tempfile.mkdtemp(prefix=f".incoming-{name}-", dir=home))
+    try:
+        _unpack(bundle, files, incoming, tell)
+        _require_recorded(incoming, files, component)
+        if root == "adapters":
+            _require_fit(incoming, bundle.active.base)
+        sync_tree(incoming)
+        _place(incoming, final)
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _unpack(
+    bundle: Bundle, files: list[BundleFile], incoming: Path, tell: Callable[[int], None]
+) -> None:
+    done = 0
+    for file in files:
+        target = incoming.joinpath(*PurePosixPath(file.inner).parts)
+        target.parent.mkdir(parents=True, exist_ok=True)
+
+        def tell_part(part: int, total: int, base: int = done) -> None:
+            tell(base + part)
+
+        with open_file(bundle, file) as opened:
+            copy_checked(opened, file, target, tell_part)
+        done += file.size
+
+
+def _require_recorded(incoming: Path, files: list[BundleFile], component: Component | None) -> None:
+    """Refuse a folder whose record tells of other files, or files that are not the pinned ones."""
+    record = InstallRecord.read(incoming)
+    listed = {file.inner: file.sha256 for file in files if file.inner != RECORD_NAME}
+    if record is None or {file.path: file.sha256 for file in record.files} != listed:
+        raise changed(files[0], "its install record tells of other files")
+    if component is None or component.conversion is not Conversion.NONE:
+        return
+    if isinstance(component.source, WheelSource):
+        for member in component.source.members:
+            if listed.get(member.path) != member.sha256:
+                raise changed(files[0], f"{member.path} is not the pinned one")
+
+
+def _require_fit(incoming: Path, base: str) -> None:
+    problems = check(incoming, base)
+    if not problems and not AdapterConfig.read(incoming).targets:
+        problems = ["Its modules are named by a pattern."]
+    if problems:
+        raise MedQAError("The adapter in the bundle cannot be used.", problems[0])
+
+
+def _place(incoming: Path, final: Path) -> None:
+    """Rename the finished folder to its name; killed at any point, the old or the new is there."""
+    if final.exists():
+        old = Path(tempfile.mkdtemp(prefix=".old-", dir=final.parent))
+        final.replace(old / final.name)
+        incoming.replace(final)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        incoming.replace(final)
+    sync_folder(final.parent)
+
+
+# -- exporting ---------------------------------------------------------------------------------
+
+
+def _wanted(paths: Paths, active: Active) -> Iterator[tuple[BundleFile, Path]]:
+    """Yield every file of the profile: what it is called in the bundle, and where it lies."""
+    for root, folder in _folders(paths, active):
+        record = InstallRecord.read(folder)
+        if record is None:
+            raise _damaged(active, f"{folder} has no install record.")
+        problems = record.problems(folder)
+        if problems:
+            raise _damaged(active, problems[0])
+        for listed in record.files:
+            name = f"{root}/{folder.name}/{listed.path}"
+            yield BundleFile(name, listed.size, listed.sha256), folder / listed.path
+        own = folder / RECORD_NAME
+        data = own.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        yield BundleFile(f"{root}/{folder.name}/{RECORD_NAME}", len(data), digest), own
+
+
+def _folders(paths: Paths, active: Active) -> Iterator[tuple[str, Path]]:
+    """Yield the installed folders of the profile; what ships with the program is not among them."""
+    found = [("models", folder) for folder in active.model_dirs(paths)]
+    adapter = active.adapter_dir(paths)
+    if adapter is not None and adapter.parent == paths.adapters:
+        found.append(("adapters", adapter))
+    for component in _profile(active).components:
+        home = component.home(paths)
+        # The profile's own adapter belongs to it even while another one is in use.
+        if installed_record(home, component) is not None:
+            found.append((home.name, home / component.name))
+    yield from dict.fromkeys(found)
+
+
+def _profile(active: Active) -> Profile:
+    return get_profile(active.profile, active.base)
+
+
+def _bring(file: BundleFile, source: Path, target: Path, tell: Callable[[int], None]) -> None:
+    """Copy one file into the bundle unless it is there already."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if _is_there(file, target, tell):
+        return
+    partial = target.with_name(target.name + _PARTIAL)
+    partial.unlink(missing_ok=True)
+    with source.open("rb") as opened:
+        try:
+            copy_checked(opened, file, partial, lambda done, total: tell(done))
+        except MedQAError as error:
+            if isinstance(error, Cancelled):
+                raise
+            partial.unlink(missing_ok=True)
+            raise MedQAError(
+                "An installed file is not what was installed, so it is not exported.",
+                f"{source}: its SHA-256 differs.",
+                "medqa-tui doctor --deep, then: medqa-tui setup",
+            ) from error
+    partial.replace(target)
+    sync_folder(target.parent)
+
+
+def _is_there(file: BundleFile, target: Path, tell: Callable[[int], None]) -> bool:
+    try:
+        status = target.lstat()
+    except OSError:
+        return False
+    if not stat.S_ISREG(status.st_mode) or status.st_size != file.size:
+        target.unlink()
+        return False
+    digest, done = hashlib.sha256(), 0
+    with target.open("rb") as opened:
+        while chunk := opened.read(CHUNK):
+            digest.update(chunk)
+            done += len(chunk)
+            tell(done)
+    return digest.hexdigest() == file.sha256
+
+
+def _described(folder: Path, active: Active, wanted: list[tuple[BundleFile, Path]]) -> Bundle:
+    from medqa_tui import __version__
+
+    return Bundle(
+        folder=folder,
+        profile=active.profile,
+        active=active,
+        version=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        files=tuple(file for file, _ in wanted),
+    )
+
+
+def _require_own(paths: Paths, folder: Path, profile: str) -> None:
+    """Refuse a folder that holds anything but a bundle of this profile.
+
+    Raises:
+        UsageError: It does, or lies inside the program's own folders.
+    """
+    if folder == paths.data or paths.data in folder.parents:
+        raise UsageError("The program's own folder cannot hold an export.", f"{folder}.")
+    try:
+        entries = {entry.name for entry in folder.iterdir()}
+    except FileNotFoundError:
+        return
+    except NotADirectoryError as error:
+        raise UsageError(
+            "This is no folder:", f"{folder}.", "medqa-tui model export DIR"
+        ) from error
+    except OSError as error:
+        raise MedQAError("The folder cannot be read.", f"{folder}: {error.strerror}.") from error
+    strange = entries - {MANIFEST, *ROOTS}
+    if strange:
+        raise UsageError(
+            "Something else is in this folder.",
+            f"{folder}: {sorted(strange)[0]}.",
+            f"Choose a new folder: medqa-tui model export {folder / 'medqa-bundle'}",
+        )
+    if MANIFEST in entries and (other := read_profile(folder)) not in {"", profile}:
+        raise UsageError(
+            "This folder holds another profile.",
+            f"{folder}: {other}.",
+            f"Choose a new folder: medqa-tui model export {folder}-{profile}",
+        )
+
+
+def _require_room(folder: Path, wanted: list[tuple[BundleFile, Path]]) -> None:
+    missing = sum(
+        file.size
+        for file, _ in wanted
+        if not folder.joinpath(*PurePosixPath(file.path).parts).exists()
+    )
+    free = shutil.disk_usage(folder).free
+    if missing + _MARGIN > free:
+        raise MedQAError(
+            "There is not enough room for the export.",
+            f"{folder}: {missing / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free.",
+            "Free some space, or choose another folder.",
+        )
+
+
+def _damaged(active: Active, problem: str) -> MedQAError:
+    return MedQAError(
+        "The installed profile is damaged, so it is not exported.",
+        f"{active.profile}: {problem}",
+        "medqa-tui setup (it repairs what is missing)",
+    )
+
+
+def _check_cancel(cancel: threading.Event | None) -> None:
+    if cancel is not None and cancel.is_set():
+        raise Cancelled(
+            "The export was interrupted.",
+            "The bundle is not whole and cannot be installed.",
+            "Type the same command again: it goes on where it stopped.",
+        )
+
+
+@contextmanager
+def _in_words(folder: Path, again: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            hint = f"Free some space, then type: {again}"
+            raise MedQAError("The disk is full.", f"{folder}: {error.strerror}.", hint) from error
+        detail = f"{error.filename or folder}: {error.strerror or error}."
+        raise MedQAError("A file could not be read or written.", detail) from error
