@@ -17,6 +17,7 @@ from medqa_tui.config import Settings, load_settings
 from medqa_tui.domain import Answer, AnswerStatus, Failure, Question, Triage, Turn
 from medqa_tui.errors import MedQAError, NotSetUpError
 from medqa_tui.events import AnswerDone
+from medqa_tui.generation.decoding import decoding_of
 from medqa_tui.paths import Paths, get_paths
 from medqa_tui.safety.disclaimer import DISCLAIMER
 
@@ -41,7 +42,11 @@ class Conversation:
         overrides = options.overrides()
         if wishes.k is not None:
             overrides["retrieval.k"] = wishes.k
+        if not wishes.evidence:
+            overrides["answer.evidence"] = False
         self.settings: Settings = load_settings(overrides)
+        # Before anything is installed or loaded for settings that contradict each other.
+        decoding_of(self.settings)
         self.paths: Paths = get_paths()
         self._in_process = options.no_engine
         self._backend: Backend | None = None
@@ -160,7 +165,8 @@ class Conversation:
                     f"Questions and answers are kept in {self.paths.history_db}. "
                     "To turn that off: medqa-tui config set history.enabled false"
                 )
-            self._store = HistoryStore(self.paths.history_db, diagnostics.warn)
+            days = self.settings.history.retention_days
+            self._store = HistoryStore(self.paths.history_db, diagnostics.warn, days)
         return self._store
 
     def _recorder(self) -> Recorder | None:

@@ -3,54 +3,99 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medqa_tui.cli import diagnostics, options, output, terminal
-from medqa_tui.errors import ExitCode, MedQAError, UsageError
+from medqa_tui.cli import diagnostics, history_files, options, output, terminal
+from medqa_tui.cli.history_shared import (
+    Since,
+    counted,
+    find,
+    local,
+    open_store,
+    parse_since,
+    record,
+    row,
+    status,
+)
+from medqa_tui.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from medqa_tui.history.search import Found, Hit
     from medqa_tui.history.store import Entry, HistoryStore
 
-app = options.new_app("Look at earlier answers, or delete them.")
+app = options.new_app("Find, keep, export or delete earlier answers.")
 
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
+Ids = Annotated[list[int], typer.Argument(metavar="ID...", help="Their numbers.")]
+Count = Annotated[int, typer.Option("-n", "--lines", metavar="N", min=1, help="How many at most.")]
 
 
 @app.callback(no_args_is_help=True)
 def history() -> None:
-    """Look at earlier questions and answers, or delete them.
+    """Find, keep, export or delete earlier questions and answers.
 
-    They are kept on this machine only. To keep none: medqa-tui config set history.enabled false
+    They are kept on this machine only. To keep none: medqa-tui config set history.enabled false.
+    To keep them for a while: medqa-tui config set history.retention_days 30
     """
 
 
 @app.command(name="list")
-def list_(
-    ctx: typer.Context,
-    count: Annotated[
-        int, typer.Option("-n", "--lines", metavar="N", min=1, help="How many of the latest.")
-    ] = 20,
-) -> int:
-    """List the latest questions, newest first."""
-    store = _open()
-    entries = store.list(count)
+def list_(ctx: typer.Context, count: Count = 20, *, since: Since = None) -> int:
+    """List questions: pinned ones first, then the newest."""
+    start = parse_since(since)
+    store = open_store()
+    entries, total = store.list(count, start), store.count(start)
     if options.current(ctx).json:
-        total = store.count()
-        output.emit_json(_record({"total": total, "entries": [_row(entry) for entry in entries]}))
+        output.emit_json(record({"total": total, "entries": [row(entry) for entry in entries]}))
     elif entries:
-        rows = [
-            (str(entry.id), _local(entry.asked), _status(entry), entry.question)
-            for entry in entries
-        ]
+        rows = [(str(entry.id), local(entry.asked), status(entry), entry.name) for entry in entries]
         output.table(("id", "asked", "status", "question"), rows)
-        more = store.count() - len(entries)
-        if more:
-            diagnostics.note(f"{more} more; -n {count + more} shows them all.")
+        if more := total - len(entries):
+            diagnostics.note(f"{more} more; -n {total} shows them all.")
     else:
-        diagnostics.note("The history is empty.")
+        diagnostics.note("Nothing was asked since then." if since else "The history is empty.")
     _tell_of_damaged(store)
+    return ExitCode.OK
+
+
+@app.command()
+def search(
+    ctx: typer.Context,
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="WORDS...", help='"a phrase" in quotes; diab* for any ending.'),
+    ],
+    count: Count = 20,
+    *,
+    since: Since = None,
+) -> int:
+    """Find questions and answers that hold these words, the best first.
+
+    Exit codes: 0 something was found, 1 nothing was, 2 usage.
+    """
+    start = parse_since(since)
+    found = _search(words, count, start)
+    if options.current(ctx).json:
+        hits = [
+            {**row(hit.entry), "snippet": hit.snippet, "marks": hit.marks, "score": hit.score}
+            for hit in found.hits
+        ]
+        output.emit_json(
+            record({"total": found.total, "all_words": found.all_words, "entries": hits})
+        )
+        return ExitCode.OK if found.hits else ExitCode.FAILURE
+    if not found.hits:
+        diagnostics.note("Nothing in the history holds these words.")
+        return ExitCode.FAILURE
+    if not found.all_words:
+        diagnostics.note("Nothing holds all of it; these hold some of the words.")
+    for hit in found.hits:
+        _print_hit(hit)
+    if more := found.total - len(found.hits):
+        diagnostics.note(f"{more} more; -n {found.total} shows them all.")
     return ExitCode.OK
 
 
@@ -62,31 +107,59 @@ def show(
     ] = None,
 ) -> int:
     """Show a question with its answer and sources."""
-    store = _open()
-    entry = _find(store, id)
+    entry = find(open_store(), id)
     if options.current(ctx).json:
-        output.emit_json(_record(_row(entry) | _whole(entry)))
+        output.emit_json(record(row(entry) | _whole(entry)))
     else:
         _print(entry)
     return ExitCode.OK
 
 
 @app.command()
-def delete(
+def rename(
     ctx: typer.Context,
-    ids: Annotated[list[int], typer.Argument(metavar="ID...", help="Their numbers.")],
-    *,
-    yes: Yes = False,
+    id: Annotated[int, typer.Argument(metavar="ID", help="Its number.")],
+    title: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TITLE...]", help="What it is listed as; without it, its question."
+        ),
+    ] = None,
 ) -> int:
+    """Give a question a title, or take it away."""
+    store = open_store()
+    find(store, id)
+    store.rename(id, " ".join(title or ()))
+    return _tell_of(ctx, store, [id])
+
+
+@app.command()
+def pin(ctx: typer.Context, ids: Ids) -> int:
+    """Keep questions whatever their age, and list them first."""
+    return _pin(ctx, ids, pinned=True)
+
+
+@app.command()
+def unpin(ctx: typer.Context, ids: Ids) -> int:
+    """Undo pin."""
+    return _pin(ctx, ids, pinned=False)
+
+
+app.command(name="export")(history_files.export)
+app.command(name="import")(history_files.import_)
+
+
+@app.command()
+def delete(ctx: typer.Context, ids: Ids, *, yes: Yes = False) -> int:
     """Delete questions with their answers; they are overwritten on disk."""
-    store = _open()
+    store = open_store()
     for id in ids:
-        _find(store, id)
-    what = f"question {ids[0]}" if len(ids) == 1 else f"{len(ids)} questions"
+        find(store, id)
+    what = f"question {ids[0]}" if len(ids) == 1 else counted(len(ids))
     _confirm(ctx, f"Delete {what} for good?", yes=yes, again="medqa-tui history delete --yes")
     deleted = [id for id in dict.fromkeys(ids) if store.delete(id)]
     if options.current(ctx).json:
-        output.emit_json(_record({"deleted": deleted}))
+        output.emit_json(record({"deleted": deleted}))
     else:
         diagnostics.note(f"Deleted: {', '.join(map(str, deleted))}.")
     return ExitCode.OK
@@ -95,15 +168,15 @@ def delete(
 @app.command()
 def purge(ctx: typer.Context, *, yes: Yes = False) -> int:
     """Delete the whole history; it is overwritten on disk."""
-    store = _open()
+    store = open_store()
     total, damaged = store.count(), len(store.set_aside())
     if total or damaged:
         also = f" and {damaged} damaged files that were kept" if damaged else ""
-        question = f"Delete all {total} questions and answers{also} for good?"
+        question = f"Delete {counted(total)} with their answers{also} for good?"
         _confirm(ctx, question, yes=yes, again="medqa-tui history purge --yes")
     deleted = store.purge() if store.database.path.exists() or damaged else 0
     if options.current(ctx).json:
-        output.emit_json(_record({"deleted": deleted, "damaged_files": damaged}))
+        output.emit_json(record({"deleted": deleted, "damaged_files": damaged}))
     elif total or damaged:
         diagnostics.note(f"Deleted {deleted} questions and answers.")
     else:
@@ -111,30 +184,62 @@ def purge(ctx: typer.Context, *, yes: Yes = False) -> int:
     return ExitCode.OK
 
 
-def _open() -> HistoryStore:
-    from medqa_tui.history.store import HistoryStore
-    from medqa_tui.paths import get_paths
+def _search(words: list[str], count: int, since: str) -> Found:
+    """Search for what the shell had in quotes as a phrase, and if need be for its words."""
+    store = open_store()
+    phrases = [f'"{word}"' if " " in word.strip() and '"' not in word else word for word in words]
+    found = store.search(" ".join(phrases), count, since)
+    if phrases == words or (found.hits and found.all_words):
+        return found
+    apart = store.search(" ".join(words), count, since)
+    return replace(apart, all_words=False)
 
-    return HistoryStore(get_paths().history_db, diagnostics.warn)
+
+def _pin(ctx: typer.Context, ids: list[int], *, pinned: bool) -> int:
+    store = open_store()
+    for id in ids:
+        find(store, id)
+    store.pin(ids, pinned)
+    return _tell_of(ctx, store, ids)
 
 
-def _find(store: HistoryStore, id: int | None) -> Entry:
-    """Return the entry of that number, or the latest one.
+def _tell_of(ctx: typer.Context, store: HistoryStore, ids: list[int]) -> int:
+    entries = [find(store, id) for id in dict.fromkeys(ids)]
+    if options.current(ctx).json:
+        output.emit_json(record({"entries": [row(entry) for entry in entries]}))
+    else:
+        for entry in entries:
+            diagnostics.note(f"{entry.id}: {entry.name} ({status(entry)})")
+    return ExitCode.OK
 
-    Raises:
-        MedQAError: There is none.
-    """
-    if id is None:
-        latest = store.list(1)
-        if not latest:
-            raise MedQAError("The history is empty.", "", 'medqa-tui ask "..."')
-        id = latest[0].id
-    entry = store.get(id)
-    if entry is None:
-        raise MedQAError(
-            "There is no such question in the history:", f"{id}.", "medqa-tui history list"
-        )
-    return entry
+
+def _print_hit(hit: Hit) -> None:
+    import textwrap
+
+    entry = hit.entry
+    output.write(f"{entry.id}  {local(entry.asked)}  ", style="dim", end="")
+    output.write(" ".join(entry.name.split()), style="bold")
+    margin = "    "
+    width = terminal.text_width(sys.stdout) - len(margin)
+    at = 0
+    lines = textwrap.wrap(hit.snippet, width, break_long_words=False, break_on_hyphens=False)
+    for line in lines:
+        output.write(margin, end="")
+        for piece, style in _pieces(line, [(a - at, b - at) for a, b in hit.marks]):
+            output.write(piece, style=style, end="")
+        output.write()
+        at += len(line) + 1
+
+
+def _pieces(line: str, marks: list[tuple[int, int]]) -> list[tuple[str, str]]:
+    """Return a line as pieces with their styles; `marks` are where the words found stand."""
+    pieces, at = [], 0
+    for start, end in marks:
+        begin, stop = max(start, at), min(end, len(line))
+        if begin < stop:
+            pieces += [(line[at:begin], ""), (line[begin:stop], "bold yellow")]
+            at = stop
+    return [*pieces, (line[at:], "")]
 
 
 def _confirm(ctx: typer.Context, question: str, *, yes: bool, again: str) -> None:
@@ -173,18 +278,7 @@ def _print(entry: Entry) -> None:
             AnswerPrinter(line).finish(entry.answer)
     elif entry.text:
         output.write(advice.wrapped(entry.text, width))
-    diagnostics.note(f"Question {entry.id}, asked {_local(entry.asked)}: {_status(entry)}.")
-
-
-def _status(entry: Entry) -> str:
-    return entry.status.value.replace("_", " ")
-
-
-def _local(asked: str) -> str:
-    """Return an ISO time in the user's time zone, to the minute."""
-    from datetime import datetime
-
-    return datetime.fromisoformat(asked).astimezone().strftime("%Y-%m-%d %H:%M")
+    diagnostics.note(f"Question {entry.id}, asked {local(entry.asked)}: {status(entry)}.")
 
 
 def _tell_of_damaged(store: HistoryStore) -> None:
@@ -195,18 +289,6 @@ def _tell_of_damaged(store: HistoryStore) -> None:
         )
 
 
-def _row(entry: Entry) -> dict[str, Any]:
-    return {
-        "id": entry.id,
-        "session": entry.session,
-        "asked": entry.asked,
-        "finished": entry.finished,
-        "status": entry.status.value,
-        "triage": entry.triage.value,
-        "question": entry.question,
-    }
-
-
 def _whole(entry: Entry) -> dict[str, Any]:
     from medqa_tui.contract import answer_record
 
@@ -215,9 +297,3 @@ def _whole(entry: Entry) -> dict[str, Any]:
         "text": entry.text,
         "answer": None if entry.answer is None else answer_record(entry.answer),
     }
-
-
-def _record(values: dict[str, Any]) -> dict[str, Any]:
-    from medqa_tui.contract import SCHEMA_VERSION
-
-    return {"schema_version": SCHEMA_VERSION, **values}

@@ -40,7 +40,7 @@ _COMMANDS = {
     "setup": _Entry("setup", "Install the models, the starter corpus and the index."),
     "adapter": _Entry("adapter", "List, find, add, choose and remove LoRA adapters."),
     "model": _Entry("model", "List, choose, export and remove the profiles' models."),
-    "history": _Entry("history", "Look at earlier answers, or delete them."),
+    "history": _Entry("history", "Find, keep, export or delete earlier answers."),
     "corpus": _Entry("corpus", "Look at what the answers can come from."),
     "index": _Entry("index", "Build, describe or verify the search index."),
     "engine": _Entry("engine", "Start, stop or look at the process that holds the models."),

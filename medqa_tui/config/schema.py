@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _word(value: object) -> object:
+    """Return a truth value, as TOML has it, as the word that a choice of words takes."""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+_Choice = Annotated[Literal["auto", "true", "false"], BeforeValidator(_word)]
 
 
 class _Section(BaseModel):
@@ -18,6 +26,10 @@ class AnswerSettings(_Section):
         default="auto",
         description="Who writes: the model, the extractive generator, or whichever works.",
     )
+    evidence: _Choice = Field(
+        default="auto",
+        description="Answer from evidence; false asks the model's memory, auto as the profile is.",
+    )
     max_new_tokens: int = Field(
         default=160, ge=16, le=4096, description="The longest an answer may get, in tokens."
     )
@@ -26,6 +38,22 @@ class AnswerSettings(_Section):
         ge=0.0,
         le=2.0,
         description="0 always picks the likeliest token; higher is more varied.",
+    )
+    sample: _Choice = Field(
+        default="auto",
+        description="Draw tokens at random by the temperature; auto where it is above 0.",
+    )
+    beams: int = Field(
+        default=0,
+        ge=0,
+        le=16,
+        description="Drafts that are compared; these do not stream. 0 leaves it to the profile.",
+    )
+    no_repeat_ngram: int = Field(
+        default=-1,
+        ge=-1,
+        le=16,
+        description="No run of so many tokens twice; 0 allows it, -1 leaves it to the profile.",
     )
     seed: int = Field(default=0, ge=0, description="Seed of the sampling, so that answers repeat.")
     prompt_lookup: int = Field(
@@ -86,6 +114,12 @@ class HistorySettings(_Section):
     """[history]"""
 
     enabled: bool = Field(default=True, description="Keep questions and answers on this machine.")
+    retention_days: int = Field(
+        default=0,
+        ge=0,
+        le=36500,
+        description="After how many days they are deleted, pinned ones excepted; 0 is never.",
+    )
 
 
 class SetupSettings(_Section):

@@ -123,7 +123,7 @@ def _open_recorder(settings: Settings, tell: Callable[[str], None]) -> Recorder 
     from medqa_tui.history.store import HistoryStore
     from medqa_tui.paths import get_paths
 
-    store = HistoryStore(get_paths().history_db, tell)
+    store = HistoryStore(get_paths().history_db, tell, settings.history.retention_days)
     return store.recorder(store.new_session())
 
 

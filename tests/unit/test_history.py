@@ -250,34 +250,6 @@ for number in range(10):
     assert {(entry.status, entry.text) for entry in entries} == {(AnswerStatus.ANSWERED, "whole")}
 
 
-@pytest.mark.parametrize("damage", ["garbage", "truncated", "overwritten middle"])
-def test_a_damaged_file_is_moved_aside_told_of_and_begun_anew(damage: str, path: Path) -> None:
-    first = HistoryStore(path)
-    for number in range(40):
-        _ask(first, f"Question {number} {'x' * 500}?", f"t{number}")
-    first.close()
-    whole = path.read_bytes()
-    match damage:
-        case "garbage":
-            path.write_bytes(b"this is not a database" * 100)
-        case "truncated":
-            path.write_bytes(whole[: len(whole) // 2])
-        case _:
-            path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
-    damaged = path.read_bytes()
-    told: list[str] = []
-    store = HistoryStore(path, told.append)
-    _ask(store, "After?", "after")
-    assert [entry.question for entry in store.list()] == ["After?"]
-    aside = store.set_aside()
-    assert len(aside) == 1
-    assert aside[0].read_bytes() == damaged
-    assert len(told) == 1
-    assert str(aside[0]) in told[0]
-    assert store.purge() == 1
-    assert store.set_aside() == ()
-
-
 def test_a_file_that_was_moved_away_while_open_is_begun_anew(
     store: HistoryStore, path: Path
 ) -> None:
@@ -343,7 +315,7 @@ def test_a_migration_keeps_what_is_there(
     assert again.list()[0].question == "Why?"
     version = again.database.run(lambda c: c.execute("PRAGMA user_version").fetchone()[0])
     extra = again.database.run(lambda c: c.execute("SELECT extra FROM turns").fetchone()[0])
-    assert (version, extra) == (2, "new")
+    assert (version, extra) == (len(later), "new")
 
 
 def test_a_migration_that_fails_leaves_the_file_as_it_was(
@@ -354,7 +326,7 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(
     wrong = ("ALTER TABLE turns ADD COLUMN extra TEXT", "ALTER TABLE nothing ADD COLUMN x TEXT")
     with monkeypatch.context() as patch:
         patch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, wrong))
-        patch.setattr(migrations, "VERSION", 2)
+        patch.setattr(migrations, "VERSION", len(migrations.MIGRATIONS))
         with pytest.raises(MedQAError):
             HistoryStore(path).list()
     assert HistoryStore(path).list()[0].question == "Why?"
