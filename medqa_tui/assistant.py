@@ -29,8 +29,6 @@ from medqa_tui.domain import (
     ModelInfo,
     Question,
     Sentence,
-    Timings,
-    TokenCounts,
     Triage,
     TriageLevel,
 )
@@ -47,27 +45,18 @@ from medqa_tui.events import (
     Token,
     TriageFound,
 )
-from medqa_tui.grounding import abstention, confidence
-from medqa_tui.grounding.citations import format_marks
+from medqa_tui.generation.decoding import Decoding, decoding_of
+from medqa_tui.grounding import abstention, closed_book, confidence, wording
 from medqa_tui.grounding.draft import Draft
 from medqa_tui.grounding.sentences import SentenceBuffer
 from medqa_tui.retrieval import focus, followup, relevance
 from medqa_tui.safety import triage
 from medqa_tui.safety.disclaimer import DISCLAIMER
 from medqa_tui.safety.sanitize import clean
+from medqa_tui.tally import Tally, ms_since
 
 if TYPE_CHECKING:
     from medqa_tui.config import Settings
-
-
-_NOT_STANDING = (
-    "The model's draft did not hold up against the evidence, so the answer quotes the evidence "
-    "itself."
-)
-_DECLINED = (
-    "The model saw no answer in passages that are very close to the question, so the answer quotes "
-    "them."
-)
 
 
 class Recorder(Protocol):
@@ -131,16 +120,12 @@ class _Run:
         self.relevant = False
         self.draft = Draft()
         self.generated: GenerationDone | None = None
-        self.notices: list[str] = []
-        self.model = ModelInfo(profile=settings.profile)
-        self.tokens = TokenCounts()
+        self.tally = Tally(ModelInfo(profile=settings.profile))
         self.failure: Failure | None = None
         self.abstained = False
-        self.started = time.perf_counter()
-        self.engine_start: float | None = None
-        self.retrieve_ms: float | None = None
-        self.first_token: float | None = None
-        self.generate_ms: float | None = None
+        self.decoding = Decoding()
+        self.closed_book = False
+        self.can_write = True
         self.begun = self.finished = False
 
     # -- the steps, in order ---------------------------------------------------------------
@@ -162,6 +147,18 @@ class _Run:
         yield AnswerDone(self.turn, self._finish(self._status()))
 
     async def _educate(self) -> AsyncIterator[Event]:
+        self.decoding = decoding_of(self.settings)
+        async with closing(self._prepare()) as events:
+            async for event in events:
+                yield event
+        if self.cancel.is_set():
+            return
+        if self.decoding.closed_book:
+            async with closing(self._remember()) as events:
+                async for event in events:
+                    yield event
+            if self.closed_book:
+                return
         async with closing(self._find_evidence()) as events:
             async for event in events:
                 yield event
@@ -174,16 +171,35 @@ class _Run:
             async for event in events:
                 yield event
 
-    async def _find_evidence(self) -> AsyncIterator[Event]:
+    async def _prepare(self) -> AsyncIterator[Event]:
         began = time.perf_counter()
         preparing = while_wanted(self.backend.prepare(self.turn), self.cancel)
         async with closing(preparing) as steps:
             async for ready in steps:
                 yield ready
-        self.engine_start = _ms_since(began)
-        if self.cancel.is_set():
-            return
+        self.tally.engine_start = ms_since(began)
         self.query = followup.rewrite(self.question.text, self.question.context)
+
+    async def _remember(self) -> AsyncIterator[Event]:
+        """Answer from the model's memory; without a model that can, leave it to the evidence."""
+        if self._alarmed:
+            yield Notice(self.turn, "evidence_used", closed_book.ALARMED)
+            return
+        self.closed_book = True
+        yield Notice(self.turn, closed_book.CODE, closed_book.LABEL)
+        # The model is not told of the conversation: a follow-up has to be whole.
+        asked, self.asked = self.asked, focus.focus(self.query)
+        async with closing(self._draft("model")) as events:
+            async for event in events:
+                yield event
+        if self.failure and self.settings.answer.generator == "auto" and not self.draft.kept:
+            words = closed_book.fallen(self.failure)
+            self.failure, self.closed_book, self.can_write, self.asked = None, False, False, asked
+            yield Notice(self.turn, FELL_TO_EXTRACTIVE, words)
+            return
+        self.abstained = not self.draft.kept and not self._stopped()
+
+    async def _find_evidence(self) -> AsyncIterator[Event]:
         request = RetrieveRequest(
             self.turn,
             self.query,
@@ -203,12 +219,12 @@ class _Run:
                         self.failure = event.failure
                     case _:
                         yield event
-        self.retrieve_ms = _ms_since(began)
+        self.tally.retrieve = ms_since(began)
 
     async def _write(self) -> AsyncIterator[Event]:
         # Beside an emergency's advice stand only the evidence's own words.
-        alarmed = self.triage.level is not TriageLevel.NONE
-        generator = "extractive" if alarmed else self.settings.answer.generator
+        quotes = self._alarmed or not self.can_write
+        generator = "extractive" if quotes else self.settings.answer.generator
         async with closing(self._draft(generator)) as events:
             async for event in events:
                 yield event
@@ -225,8 +241,8 @@ class _Run:
         declined = done is not None and done.finish == "abstain"
         believed = declined and not relevance.is_close(self.query, self.reading)
         if not believed and (done is None or done.generator is GeneratorKind.MODEL):
-            reason = _DECLINED if declined else _NOT_STANDING
-            self.notices.append(reason)
+            reason = wording.DECLINED if declined else wording.NOT_STANDING
+            self.tally.notices.append(reason)
             yield DraftDropped(self.turn, reason)
             async with closing(self._draft("extractive")) as events:
                 async for event in events:
@@ -256,7 +272,7 @@ class _Run:
                         case GenerationDone():
                             self.generated = event
                             spoken = event.generator
-                            self._account(event)
+                            self.tally.count(event)
                         case BackendFailed():
                             self.failure = event.failure
                         case Notice(code=code):
@@ -265,15 +281,21 @@ class _Run:
                             yield event
                         case _:
                             yield event
-        # What follows the last full stop is whole only if the generator itself came to an end.
         done = self.generated
-        tail = buffer.flush() if done and done.finish == "stop" else []
-        for sentence in tail:
+        for sentence in buffer.flush() if done and self._is_whole(done) else []:
             async with closing(self._check(sentence, spoken)) as sentences:
                 async for checked in sentences:
                     yield checked
         if draft.left_out and draft.kept:
-            yield Notice(self.turn, "left_out", _left_out(len(draft.left_out)))
+            yield Notice(self.turn, "left_out", wording.left_out(len(draft.left_out)))
+
+    def _is_whole(self, done: GenerationDone) -> bool:
+        """Tell whether what follows the last full stop is whole: the generator came to an end.
+
+        A model that answers from memory may write one long sentence and no full stop.
+        """
+        unstopped = self.closed_book and not self.draft.kept and done.finish == "length"
+        return done.finish == "stop" or unstopped
 
     def _request(self, generator: Literal["auto", "model", "extractive"]) -> GenerateRequest:
         options = self.settings.answer
@@ -281,19 +303,21 @@ class _Run:
             self.turn,
             self.asked,
             self.reading,
-            self.question.context,
+            () if self.closed_book else self.question.context,
             generator=generator,
             max_new_tokens=options.max_new_tokens,
             temperature=options.temperature,
             seed=options.seed,
             prompt_lookup=options.prompt_lookup,
+            closed_book=self.closed_book,
+            num_beams=self.decoding.beams,
+            no_repeat_ngram=self.decoding.no_repeat_ngram,
         )
 
     async def _hear(
         self, token: Token, buffer: SentenceBuffer, spoken: GeneratorKind
     ) -> AsyncIterator[Event]:
-        if self.first_token is None:
-            self.first_token = _ms_since(self.started)
+        self.tally.hear()
         text = clean(token.text)
         yield Token(self.turn, text)
         for sentence in buffer.push(text):
@@ -310,28 +334,27 @@ class _Run:
         async def ask() -> None:
             checked.extend((await self.backend.ground(request)).sentences)
 
-        # It may take an engine's start, which nobody waits for who has had enough.
-        await first_of(ask(), self.cancel)
+        if self.closed_book:
+            checked += closed_book.unchecked(text)
+        else:
+            # It may take an engine's start, which nobody waits for who has had enough.
+            await first_of(ask(), self.cancel)
         for sentence in checked:
             for shown in self.draft.take(sentence, generator):
                 yield SentenceChecked(self.turn, shown)
             if self.recorder and self.draft.kept:
-                self.recorder.partial(self.turn, _prose(self.draft.kept))
+                self.recorder.partial(self.turn, wording.prose(self.draft.kept))
 
     # -- bookkeeping -----------------------------------------------------------------------
 
     def _noted(self, event: Event) -> Event:
         if isinstance(event, Notice):
-            self.notices.append(event.message)
+            self.tally.notices.append(event.message)
         return event
 
-    def _account(self, done: GenerationDone) -> None:
-        self.model = done.model
-        self.tokens = TokenCounts(
-            self.tokens.prompt + done.tokens.prompt,
-            self.tokens.completion + done.tokens.completion,
-        )
-        self.generate_ms = (self.generate_ms or 0.0) + (done.generate_ms or 0.0)
+    @property
+    def _alarmed(self) -> bool:
+        return self.triage.level is not TriageLevel.NONE
 
     def _stopped(self) -> bool:
         return self.cancel.is_set() or self.failure is not None
@@ -347,9 +370,11 @@ class _Run:
 
     def _finish(self, status: AnswerStatus) -> Answer:
         sentences = self.draft.kept
-        text = _prose(sentences)
+        text = wording.prose(sentences)
         if self.abstained:
-            text = abstention.message(self.question.text, self.relevant)
+            text = abstention.message(
+                self.question.text, self.relevant, closed_book=self.closed_book
+            )
         # What was left out counts too: a draft that lost sentences is trusted less.
         sure = (
             confidence.estimate([*sentences, *self.draft.left_out], self.evidence)
@@ -364,19 +389,14 @@ class _Run:
             evidence=self.evidence if self.relevant else (),
             confidence=sure,
             triage=self.triage,
-            model=self.model,
-            timings=Timings(
-                engine_start=self.engine_start,
-                retrieve=self.retrieve_ms,
-                first_token=self.first_token,
-                generate=self.generate_ms,
-                total=_ms_since(self.started),
-            ),
-            tokens=self.tokens,
+            model=self.tally.model,
+            timings=self.tally.timings,
+            tokens=self.tally.tokens,
             disclaimer=DISCLAIMER,
-            notices=tuple(self.notices),
+            notices=tuple(self.tally.notices),
             query=self.query if self.query != self.question.text else None,
             failure=self.failure,
+            closed_book=self.closed_book,
         )
         if self.recorder:
             self.recorder.finish(self.turn, result)
@@ -387,22 +407,3 @@ class _Run:
         """Tell the recorder of an answer that broke off, or whose listener went away."""
         if self.begun and not self.finished:
             self._finish(AnswerStatus.EMERGENCY if self.triage.is_emergency else status)
-
-
-def _prose(sentences: list[Sentence]) -> str:
-    return " ".join(cited(sentence) for sentence in sentences)
-
-
-def cited(sentence: Sentence) -> str:
-    """Return the sentence with its citation marks, as every front end shows it."""
-    marks = format_marks(sentence.citations)
-    return f"{sentence.text} {marks}" if marks else sentence.text
-
-
-def _left_out(count: int) -> str:
-    what = "1 sentence was" if count == 1 else f"{count} sentences were"
-    return f"{what} left out: not found in the evidence."
-
-
-def _ms_since(began: float) -> float:
-    return (time.perf_counter() - began) * 1000.0

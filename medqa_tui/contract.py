@@ -27,7 +27,9 @@ def evidence_record(evidence: Evidence) -> dict[str, Any]:
             "bm25": scores.bm25,
             "rrf": scores.rrf,
             "rerank": scores.rerank,
+            "fused": scores.fused,
         },
+        "ranks": {"dense": scores.dense_rank, "bm25": scores.bm25_rank},
     }
 
 
@@ -40,6 +42,7 @@ def answer_record(answer: Answer) -> dict[str, Any]:
         "query": answer.query,
         "status": answer.status.value,
         "answer": answer.text,
+        "closed_book": answer.closed_book,
         "sentences": [
             {
                 "text": sentence.text,

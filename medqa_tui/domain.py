@@ -77,8 +77,36 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """What part of the index a search looks at; everything where nothing is said.
+
+    Attributes:
+        corpora: Names of corpora.
+        sources: Texts of which one stands in the passage's source or address, in any case.
+        since: ISO date, or the beginning of one, from which a passage's date is.
+        until: The same, up to which it is, inclusive. A passage without a date is left out where
+            dates are asked for.
+    """
+
+    corpora: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    since: str = ""
+    until: str = ""
+
+    @property
+    def by_row(self) -> bool:
+        """Whether each passage must be looked at."""
+        return bool(self.sources or self.since or self.until)
+
+
+@dataclass(frozen=True, slots=True)
 class Scores:
-    """Scores of one passage: cosine, BM25, reciprocal rank fusion, cross-encoder; and arm ranks."""
+    """Scores of one passage: cosine, BM25, both fused, cross-encoder; and arm ranks.
+
+    Attributes:
+        rrf: Reciprocal rank fusion of the arms.
+        fused: The weighted score that orders a hybrid search.
+    """
 
     dense: float | None = None
     bm25: float | None = None
@@ -86,6 +114,7 @@ class Scores:
     rerank: float | None = None
     dense_rank: int | None = None
     bm25_rank: int | None = None
+    fused: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +233,7 @@ class Answer:
     Attributes:
         text: The answer as shown, with `[n]` citation marks.
         query: The retrieval query, when it differs from the question.
+        closed_book: It was written from the model's memory: no evidence supports it.
         notices: What the user should know: a fall to another generator, a sentence left out.
     """
 
@@ -221,6 +251,7 @@ class Answer:
     notices: tuple[str, ...] = ()
     query: str | None = None
     failure: Failure | None = None
+    closed_book: bool = False
 
     @property
     def is_context(self) -> bool:

@@ -34,6 +34,12 @@ def command(
     resume: Annotated[
         bool, typer.Option("-c", "--continue", help="Go on from the latest conversation.")
     ] = False,
+    no_evidence: Annotated[
+        bool,
+        typer.Option(
+            "--no-evidence", help="Ask the model's memory: closed-book, without any evidence."
+        ),
+    ] = False,
     no_save: Annotated[
         bool, typer.Option("--no-save", help="Keep nothing of it in the history.")
     ] = False,
@@ -49,7 +55,9 @@ def command(
     evidence, 10 emergency, 130 interrupted.
     """
     chosen = options.current(ctx)
-    wishes = Wishes(k, save=not no_save, setup=not no_setup, resume=resume)
+    wishes = Wishes(
+        k, save=not no_save, setup=not no_setup, resume=resume, evidence=not no_evidence
+    )
     text = read_question(question or [], chosen)
     if text is None:
         from medqa_tui.cli import shell

@@ -44,12 +44,14 @@ class Wishes:
         save: Whether the history may keep it.
         setup: Whether a missing profile may be installed.
         resume: Whether it goes on from the latest conversation of the history.
+        evidence: Whether answers are written from evidence, unless the profile has it otherwise.
     """
 
     k: int | None = None
     save: bool = True
     setup: bool = True
     resume: bool = False
+    evidence: bool = True
 
 
 def current(ctx: typer.Context) -> Options:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from medqa_tui.assistant import cited
 from medqa_tui.cli import advice, diagnostics, output, terminal
 from medqa_tui.cli.passages import source_line
 from medqa_tui.domain import Answer, AnswerStatus, GeneratorKind
@@ -17,6 +16,8 @@ from medqa_tui.events import (
     SentenceChecked,
     StatusChanged,
 )
+from medqa_tui.grounding.closed_book import SHORT
+from medqa_tui.grounding.wording import cited
 
 _GENERATORS = {
     GeneratorKind.MODEL: "a language model",
@@ -97,6 +98,8 @@ class AnswerPrinter:
             if not self._written and answer.text:
                 output.write(advice.wrapped(answer.text, terminal.text_width(sys.stdout)))
             self._prose.end()
+            if answer.closed_book and answer.sentences:
+                output.write(f"\n{SHORT}", style="bold")
             self._sources(answer)
         for message in (*self._waiting, *answer.notices):
             if message not in self._told:

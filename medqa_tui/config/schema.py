@@ -83,6 +83,14 @@ class RetrievalSettings(_Section):
         le=1000,
         description="How many passages are re-ranked; 0 chooses by device.",
     )
+    fusion: Literal["scores", "rrf"] = Field(
+        default="scores",
+        description="How the two arms become one order: by weighted scores or by ranks.",
+    )
+    vectors: Literal["float32", "int8"] = Field(
+        default="float32",
+        description="How vectors are kept: whole, or rounded to a third of the memory.",
+    )
 
 
 class EngineSettings(_Section):

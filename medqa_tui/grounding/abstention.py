@@ -9,13 +9,19 @@ _NEXT = (
 )
 
 
-def message(question: str, evidence_found: bool) -> str:
+def message(question: str, evidence_found: bool, *, closed_book: bool = False) -> str:
     """Return an honest "I don't know": what was searched, and what to do next.
 
     Args:
         evidence_found: Whether passages about the question were found, that do not answer it.
+        closed_book: Nothing was searched: the model was asked for what it remembers.
     """
     asked = _shortened(question)
+    if closed_book:
+        return (
+            f"I don't know. I asked the model for what it remembers of {asked}, without evidence, "
+            f"and it gave no answer. {_NEXT}"
+        )
     if evidence_found:
         return (
             f"I don't know. I searched the installed medical texts for {asked} and found passages "

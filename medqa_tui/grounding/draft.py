@@ -44,7 +44,8 @@ class Draft:
     def take(self, sentence: Sentence, generator: GeneratorKind) -> tuple[Sentence, ...]:
         """Add a checked sentence and return those that may be shown now, in order.
 
-        Sentences that only quote are to the point by their choice, so they never wait.
+        Sentences that only quote are to the point by their choice, so they never wait; nor do those
+        that there is nothing to check against.
         """
         if any(sentence.text == other.text for other in (*self.kept, *self.waiting)):
             return ()  # small models say a thing twice before the loop is noticed
@@ -52,8 +53,8 @@ class Draft:
             self.left_out.append(sentence)
             return ()
         self.waiting.append(sentence)
-        quoted = generator is GeneratorKind.EXTRACTIVE
-        if not self.kept and not quoted and not self._is_to_the_point(sentence):
+        free = generator is GeneratorKind.EXTRACTIVE or sentence.support is Support.NOT_CHECKED
+        if not self.kept and not free and not self._is_to_the_point(sentence):
             return ()
         released, self.waiting = tuple(self.waiting), []
         self.kept += released

@@ -19,6 +19,7 @@ from medqa_tui.domain import (
     Support,
     TriageLevel,
 )
+from medqa_tui.grounding.closed_book import SHORT
 from medqa_tui.safety.sanitize import clean
 
 SUPPORT_MARKS = {
@@ -33,7 +34,11 @@ SUPPORT_WORDS = {
     Support.UNSUPPORTED: "left out",
     Support.NOT_CHECKED: "not checked",
 }
-_IN_TEXT = {Support.PARTIAL: "≈ (partly supported)", Support.SUPPORTED: "✓"}
+_IN_TEXT = {
+    Support.PARTIAL: "≈ (partly supported)",
+    Support.SUPPORTED: "✓",
+    Support.NOT_CHECKED: "○",
+}
 _DOTS = {ConfidenceLabel.HIGH: "●●●", ConfidenceLabel.MEDIUM: "●●○", ConfidenceLabel.LOW: "●○○"}
 _ALERTS = {
     TriageLevel.EMERGENCY: "EMERGENCY: GET HELP NOW",
@@ -96,6 +101,11 @@ def support_summary(sentences: tuple[Sentence, ...]) -> str:
         for support in Support
         if counts[support]
     )
+
+
+def closed_book_line(answer: Answer) -> str:
+    """Return what is said of an answer from the model's memory; nothing of any other."""
+    return f"○ {SHORT}" if answer.closed_book and answer.sentences else ""
 
 
 def confidence_line(confidence: Confidence) -> str:
@@ -185,6 +195,7 @@ def plain_answer(answer: Answer) -> str:
     """Return an answer as text to paste: the answer, its sources, the disclaimer."""
     lines = [plain(answer.triage.advice)] if answer.triage.advice else []
     lines += [plain(answer.text)] if answer.text else []
+    lines += [SHORT] if closed_book_line(answer) else []
     cited = set(cited_numbers(answer))
     sources = [source_line(item) for item in answer.evidence if item.n in cited]
     lines += ["Sources:\n" + "\n".join(sources)] if sources else []

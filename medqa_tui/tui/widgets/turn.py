@@ -21,6 +21,7 @@ from medqa_tui.tui.wording import (
     alert_title,
     answer_markdown,
     cited_numbers,
+    closed_book_line,
     confidence_line,
     one_line,
     outcome,
@@ -151,7 +152,9 @@ class TurnView(Vertical):
             for support in Support
             if (count := self._checked[support])
         ]
-        self._say("draft-label", " · ".join(["Draft, being checked", *counts]))
+        # Nothing is searched before a draft from memory, and nothing in it can be checked.
+        kind = "Draft, being checked" if self.found else "Draft from memory, not checked"
+        self._say("draft-label", " · ".join([kind, *counts]))
 
     async def _end_stream(self) -> None:
         if self._stream is not None:
@@ -176,8 +179,13 @@ class TurnView(Vertical):
 def _support_lines(answer: Answer) -> str:
     if not answer.sentences:
         return ""
-    lines = [support_summary(answer.sentences), confidence_line(answer.confidence)]
-    return "\n".join(line for line in (*lines, speaker(answer.model)) if line)
+    lines = (
+        closed_book_line(answer),
+        support_summary(answer.sentences),
+        confidence_line(answer.confidence),
+        speaker(answer.model),
+    )
+    return "\n".join(line for line in lines if line)
 
 
 def _line(name: str) -> Static:
