@@ -58,7 +58,14 @@ def reranker(
     A JSONL file has one object a line: query, positive and, if known, negatives. Without negatives
     they are searched for among the file's other passages.
     """
-    wanted = _wanted(ctx, output_name, data or ["starter"], preset, change or [], data_folder)
+    wanted = _wanted(
+        ctx,
+        output_name,
+        data or ["starter"],
+        preset_name=preset,
+        change=change or [],
+        data_folder=data_folder,
+    )
     _require_training()
     from medqa_tui.cli import interrupt
     from medqa_tui.offline import go_offline
@@ -106,6 +113,7 @@ def _wanted(
     ctx: typer.Context,
     name: str,
     data: list[str],
+    *,
     preset_name: str,
     change: list[str],
     data_folder: Path | None,
@@ -178,8 +186,8 @@ def _tell_data(prepared: Prepared) -> None:
         refused = sum(source.heldout.values())
         left = ", ".join(f"{count} {why}" for why, count in source.skipped.items() if count)
         diagnostics.note(
-            f"{source.name}: {len(source.examples)} examples; {refused} left out because they touch "
-            f"held-out topics" + (f"; {left}" if left else "") + "."
+            f"{source.name}: {len(source.examples)} examples; {refused} left out because they "
+            "touch held-out topics" + (f"; {left}" if left else "") + "."
         )
     diagnostics.note(
         f"{len(prepared.groups)} questions asked, {prepared.pairs} pairs; "

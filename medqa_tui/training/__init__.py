@@ -1,1 +1,1 @@
-"""From questions and answers to an adapter: data, presets, runs and the cards that describe them."""
+"""From questions and answers to an adapter: data, presets, runs and their cards."""

@@ -1,4 +1,4 @@
-"""Groups for listwise training: a question, its own passage first, and others that do not answer."""
+"""Groups for listwise training: a question, its own passage, and others that do not answer."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def split_validation(
 ) -> tuple[list[tuple[int, Mined]], list[tuple[int, Mined]]]:
     """Part what is trained on from `count` questions that only measure the run.
 
-    Both are (number of the source, what was mined). Questions of one group are on one side, and no
-    validation passage is a training negative by `build_groups`.
+    Both are (number of the source, what was mined). Questions of one group are on one side; the
+    passage of a question kept out may still be a negative of another one.
     """
-    draw = random.Random(seed)
+    draw = random.Random(seed)  # noqa: S311 - repeatable, not secret
     names = sorted({e.group for s in searched for e in s.examples if e.group})
     draw.shuffle(names)
     every = [(n, found) for n, s in enumerate(searched) for found in s.mined]
@@ -75,7 +75,7 @@ def build_groups(
     Raises:
         UsageError: No question has a passage that does not answer it.
     """
-    draw = random.Random(preset.seed)
+    draw = random.Random(preset.seed)  # noqa: S311 - repeatable, not secret
     weighted = [
         item
         for item in train

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medqa_tui.errors import UsageError
+from medqa_tui.models.files import sha256_file
 from medqa_tui.training import runcard
 from medqa_tui.training.groups import (
     Group,
@@ -220,11 +221,13 @@ def _card(
         "title": f"{wanted.name}: LoRA cross-encoder on {wanted.base_id}",
         "base": wanted.base_id,
         "base_revision": wanted.base_revision,
-        "tokenizer_sha256": runcard.sha256_file(wanted.base / "tokenizer.json"),
+        "tokenizer_sha256": sha256_file(wanted.base / "tokenizer.json"),
         "licence": ", ".join(licences),
         "attribution": "Trained on "
         + "; ".join(source.attribution for source in prepared.sources)
         + ".",
+        # A re-ranker reads no prompt.
+        "template_sha256": "",
         "max_tokens": preset.max_tokens,
         "retrieval_weight": outcome.retrieval_weight,
         "preset": wanted.preset_name,

@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from medqa_tui.retrieval.embedder import best_dtype, quiet_transformers
+from medqa_tui.retrieval.reranker import encode_pairs
 from medqa_tui.training.groups import Group
 from medqa_tui.training.presets import RerankPreset
 from medqa_tui.training.progress import Stopped, TrainEvent
@@ -48,29 +49,6 @@ class Groups(Dataset[Group]):
         return self._groups[index]
 
 
-def encode_pairs(tokenizer: Any, queries: list[str], texts: list[str], max_tokens: int) -> Any:
-    """Return padded token ids of pairs; the passage is cut to fit, never the question.
-
-    A question alone longer than `max_tokens` is cut too.
-    """
-    room = max_tokens - tokenizer.num_special_tokens_to_add(pair=True) - 1
-    if any(len(query) > room for query in queries):
-        queries = [_shortened(tokenizer, query, room) for query in queries]
-    return tokenizer(
-        queries,
-        texts,
-        truncation="only_second",
-        max_length=max_tokens,
-        padding=True,
-        return_tensors="pt",
-    )
-
-
-def _shortened(tokenizer: Any, query: str, room: int) -> str:
-    ids = tokenizer(query, add_special_tokens=False, truncation=True, max_length=room)["input_ids"]
-    return query if len(ids) < room else str(tokenizer.decode(ids))
-
-
 @dataclass(frozen=True, slots=True)
 class Collate:
     """Turns groups into one padded batch of pairs."""
@@ -86,7 +64,7 @@ class Collate:
         return batch
 
 
-class ListwiseTrainer(Trainer):
+class ListwiseTrainer(Trainer):  # type: ignore[misc]
     """Learns to put the first passage of each group above the others.
 
     The loss is the cross-entropy of a softmax over the group's scores (ListNet with one relevant
@@ -115,21 +93,23 @@ class ListwiseTrainer(Trainer):
 
     def create_optimizer(self, *_: Any, **__: Any) -> torch.optim.Optimizer:
         """Give the head, which begins at random, a learning rate of its own."""
-        if self.optimizer is None:
+        if getattr(self, "optimizer", None) is None:
             named = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
             head = [p for n, p in named if "lora_" not in n]
-            self.optimizer = torch.optim.AdamW(
-                [
-                    {"params": [p for n, p in named if "lora_" in n]},
-                    {"params": head, "lr": self._preset.head_learning_rate},
-                ],
+            lora: list[Any] = [p for n, p in named if "lora_" in n]
+            groups: list[dict[str, Any]] = [
+                {"params": lora},
+                {"params": head, "lr": self._preset.head_learning_rate},
+            ]
+            self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
+                groups,
                 lr=self._preset.learning_rate,
                 weight_decay=self._preset.weight_decay,
             )
         return self.optimizer
 
 
-class _Watch(TrainerCallback):
+class _Watch(TrainerCallback):  # type: ignore[misc]
     """Tells how far the run is, and ends it after the step in which it is asked to."""
 
     def __init__(
@@ -207,7 +187,8 @@ def train_merged(model: Any) -> None:
         return functional.linear(inputs, inside.to(inputs.dtype), bias)
 
     def score(head: Any, inputs: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        return head.modules_to_save[ADAPTER](inputs.float())
+        scores: torch.Tensor = head.modules_to_save[ADAPTER](inputs.float())
+        return scores
 
     for module in model.modules():
         if isinstance(module, Linear):

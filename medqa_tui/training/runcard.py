@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medqa_tui.models.files import sha256_file as sha256_file
-from medqa_tui.models.files import write_atomic
+from medqa_tui.models.files import sha256_file, write_atomic
 from medqa_tui.models.shipped import CARD_NAME, WEIGHTS_NAME
 from medqa_tui.training.sources import Source
 

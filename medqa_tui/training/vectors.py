@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +54,7 @@ class VectorCache:
         name = hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:24]
         half = self._folder / f"{name}.part.npz"
         np.savez(half, keys=np.array(keys), vectors=vectors.astype(np.float16))
-        os.replace(half, self._folder / f"{name}.npz")
+        half.replace(self._folder / f"{name}.npz")
         self._take(keys, vectors)
 
     def _take(self, keys: list[str], vectors: NDArray[np.float32]) -> None:
@@ -79,6 +77,3 @@ class VectorCache:
 
 def _key(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-Encode = Callable[[list[str]], "NDArray[np.float32]"]
