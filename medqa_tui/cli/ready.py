@@ -35,6 +35,7 @@ def ensure_ready(paths: Paths, settings: Settings, *, allow_setup: bool) -> None
     get_profile(settings.profile)
     if not allow_setup or settings.offline or not settings.setup.auto:
         runner.require_ready(paths, settings)
+    runner.refuse_large(paths, settings)
     diagnostics.always(f"Setting up the profile {settings.profile}; this happens once.")
     cancel = threading.Event()
     options = SetupOptions(profile=settings.profile, yes=True)

