@@ -13,20 +13,21 @@ if TYPE_CHECKING:
 
 
 def require_active(paths: Paths, settings: Settings) -> Active:
-    """Return what is installed and in use for the profile of `settings`; loads nothing heavy.
+    """Return what is installed for the profile of `settings`; loads nothing heavy.
 
     Raises:
-        NotSetUpError: Nothing is installed, or another profile is.
+        NotSetUpError: Nothing is installed, or only other profiles are.
     """
-    from medqa_tui.models.active import load_active
+    from medqa_tui.models.active import load_active, load_installed
 
-    active = load_active(paths)
-    if active is None:
+    active = load_active(paths, settings.profile)
+    if active is not None:
+        return active
+    installed = load_installed(paths)
+    if installed is None:
         raise NotSetUpError("The models are not installed yet.", "", "medqa-tui setup")
-    if active.profile != settings.profile:
-        raise NotSetUpError(
-            "This profile is not set up.",
-            f"{settings.profile} was asked for, {active.profile} is in use.",
-            f"medqa-tui setup --profile {settings.profile}",
-        )
-    return active
+    raise NotSetUpError(
+        "This profile is not set up.",
+        f"{settings.profile} was asked for, {installed.current} is in use.",
+        f"medqa-tui setup --profile {settings.profile}",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol
@@ -152,7 +153,7 @@ class LocalBackend:
 
         with self.watchdog.watch("searching"):
             found: tuple[Evidence, ...] = self._retriever().lexical(
-                request.query, request.k, request.corpora
+                request.query, request.k, request.scope
             )
         return EvidenceFound(
             request.turn,
@@ -169,7 +170,7 @@ class LocalBackend:
                 request.k,
                 mode=mode,
                 rerank=request.rerank,
-                corpora=request.corpora,
+                scope=request.scope,
             )
 
     async def generate(
@@ -291,6 +292,10 @@ class LocalBackend:
         The words of an unforeseen one are left out, as they may be the question's.
         """
         log.error("%s", title, exc_info=error)
+        if "torch" in sys.modules:
+            from medqa_tui.generation import faults
+
+            error = faults.device_broken() if faults.is_device_broken(error) else error
         if isinstance(error, BrokenDeviceError):
             self.broken = error
         if isinstance(error, MedQAError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 
@@ -23,6 +24,32 @@ def nothing_left_behind():
             thread.join(60)
     torch = sys.modules.get("torch")
     assert torch is None or torch.get_default_dtype() is torch.float32
+
+
+@pytest.fixture(scope="session")
+def model_home(tmp_path_factory):
+    """A home with tiny models and an index, to be copied."""
+    from .engine_home import make_home
+
+    home = tmp_path_factory.mktemp("engine") / "home"
+    make_home(home)
+    return home
+
+
+@pytest.fixture
+def paths(model_home, tmp_path, monkeypatch):
+    """The folders of a home that no other test's engine knows."""
+    from medqa_tui.engine import lifecycle
+
+    from .engine_home import home_paths
+
+    home = tmp_path / "home"
+    shutil.copytree(model_home, home)
+    monkeypatch.setenv("MEDQA_HOME", str(home))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    found = home_paths(home)
+    yield found
+    lifecycle.stop(found)
 
 
 @pytest.fixture(scope="session")

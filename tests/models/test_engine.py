@@ -5,24 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from medqa_tui.backend import GenerateRequest, GroundRequest, RetrieveRequest
-from medqa_tui.config.schema import EngineSettings, Settings
-from medqa_tui.domain import Evidence, GeneratorKind
+from medqa_tui.domain import GeneratorKind
 from medqa_tui.engine import connect, lifecycle, transport
 from medqa_tui.engine.client import EngineBackend, open_backend
-from medqa_tui.engine.status import EngineState, EngineStatus
+from medqa_tui.engine.status import EngineState
 from medqa_tui.engine.transport import Transport
 from medqa_tui.errors import EngineError, NotSetUpError
 from medqa_tui.events import (
@@ -34,77 +31,21 @@ from medqa_tui.events import (
     StatusChanged,
     Token,
 )
+from medqa_tui.models.active import load_active
 from medqa_tui.paths import Paths
 
-from .engine_home import home_paths, make_home
-
-QUESTION = "What are the symptoms of type 2 diabetes?"
-DEADLINE_S = 120.0
-
-
-@pytest.fixture(scope="session")
-def model_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("engine") / "home"
-    make_home(home)
-    return home
-
-
-@pytest.fixture
-def paths(model_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Paths]:
-    """Return the folders of a home that no other test's engine knows."""
-    home = tmp_path / "home"
-    shutil.copytree(model_home, home)
-    monkeypatch.setenv("MEDQA_HOME", str(home))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    found = home_paths(home)
-    yield found
-    lifecycle.stop(found)
-
-
-def settings_with(**engine: object) -> Settings:
-    return Settings(engine=EngineSettings.model_validate({"threads": 1, **engine}))
-
-
-SETTINGS = settings_with()
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    until = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < until, "nothing happened"
-        time.sleep(0.02)
-
-
-def ready(paths: Paths) -> EngineStatus:
-    def is_ready() -> bool:
-        status = connect.status(paths)
-        return status is not None and status.state is EngineState.READY
-
-    wait_for(is_ready)
-    status = connect.status(paths)
-    assert status is not None
-    return status
-
-
-async def everything(stream: AsyncIterator[Event]) -> list[Event]:
-    return [event async for event in stream]
-
-
-async def evidence_of(backend: EngineBackend, turn: str = "t") -> tuple[Evidence, ...]:
-    found = await everything(backend.retrieve(RetrieveRequest(turn, QUESTION), asyncio.Event()))
-    assert isinstance(found[-1], EvidenceFound)
-    return found[-1].evidence
-
-
-def lexical(turn: str = "t") -> RetrieveRequest:
-    return RetrieveRequest(turn, QUESTION, mode="bm25", rerank=False)
-
-
-def long_draft(evidence: tuple[Evidence, ...], turn: str = "t") -> GenerateRequest:
-    # Hot, so that a random model neither repeats itself nor comes to an end.
-    return GenerateRequest(
-        turn, QUESTION, evidence, (), "model", 3000, temperature=1.5, prompt_lookup=0
-    )
+from .engines import (
+    DEADLINE_S,
+    QUESTION,
+    SETTINGS,
+    everything,
+    evidence_of,
+    lexical,
+    long_draft,
+    ready,
+    settings_with,
+    wait_for,
+)
 
 
 async def test_an_answer_starts_the_engine_and_comes_from_it(paths: Paths) -> None:
@@ -251,8 +192,9 @@ def test_two_front_ends_at_once_get_one_engine(paths: Paths) -> None:
 def test_other_files_mean_another_engine(paths: Paths) -> None:
     first = lifecycle.ensure_running(paths, SETTINGS)
     assert lifecycle.ensure_running(paths, SETTINGS).pid == first.pid
-    row = json.loads(paths.active_file.read_text())
-    paths.active_file.write_text(json.dumps({**row, "base": "tests/other"}))
+    active = load_active(paths)
+    assert active
+    replace(active, base="tests/other").write(paths)
     said: list[str] = []
     second = lifecycle.ensure_running(paths, SETTINGS, said.append)
     assert second.pid != first.pid
