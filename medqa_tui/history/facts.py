@@ -26,6 +26,8 @@ def facts(entry: Entry) -> list[tuple[str, str]]:
         return found
     if answer.query:
         found.append(("Searched for", answer.query))
+    if answer.closed_book:
+        found.append(("Evidence", "none: written from the model's memory, and not checked"))
     if answer.sentences:
         sure = answer.confidence
         kind = "calibrated" if sure.calibrated else "not calibrated"

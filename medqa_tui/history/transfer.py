@@ -59,21 +59,20 @@ def import_json(store: HistoryStore, text: str) -> tuple[int, int]:
     rows = [_row(entry, number) for number, entry in enumerate(_entries(text), 1)]
 
     def work(connection: sqlite3.Connection) -> int:
-        added = 0
-        for row in rows:
-            values = dict(row)
+        known = {str(turn) for (turn,) in connection.execute("SELECT turn FROM turns")}
+        new = {row["turn"]: row for row in rows if row["turn"] not in known}.values()
+        for row in sorted(new, key=lambda row: str(row["asked"])):
             connection.execute(
-                "INSERT OR IGNORE INTO sessions (id, started) VALUES (:session, :asked)", values
+                "INSERT OR IGNORE INTO sessions (id, started) VALUES (:session, :asked)", row
             )
-            added += connection.execute(
+            connection.execute(
                 "INSERT INTO turns (turn, session, asked, finished, status, question, text, triage,"
                 " advice, answer, writer, title, pinned) VALUES (:turn, :session, :asked,"
                 " :finished, :status, :question, :text, :triage, :advice, :answer, '', :title,"
-                " :pinned) ON CONFLICT (turn) DO NOTHING",
-                values,
-            ).rowcount
-        connection.execute("DELETE FROM sessions WHERE id NOT IN (SELECT session FROM turns)")
-        return added
+                " :pinned)",
+                row,
+            )
+        return len(new)
 
     added = store.database.run(work) if rows else 0
     return added, len(rows) - added
@@ -144,10 +143,9 @@ def _row(entry: Any, number: int) -> dict[str, Any]:
         texts[name] = _text(entry, name, number)
     if not (texts["turn"] and texts["session"] and texts["question"]):
         raise _broken(number, "its turn, session or question is empty")
-    status = entry.get("status")
+    status, triage = _text(entry, "status", number), _text(entry, "triage", number)
     if status not in {*AnswerStatus, *Progress}:
         raise _broken(number, f"its status is {status!r}")
-    triage = entry.get("triage", TriageLevel.NONE.value)
     if triage not in set(TriageLevel):
         raise _broken(number, f"its triage is {triage!r}")
     finished = entry.get("finished")

@@ -152,3 +152,111 @@ def test_a_damaged_history_is_told_of(medqa: Program, kept: HistoryStore) -> Non
     purged = json.loads(medqa("history", "purge", "--yes", "--json").stdout)
     assert purged["damaged_files"] == 1
     assert list(kept.database.path.parent.glob("*damaged*")) == []
+
+
+@pytest.mark.usefixtures("kept")
+def test_search(medqa: Program, home: Path) -> None:
+    done = medqa("history", "search", "airway")
+    assert done.returncode == 0
+    head, snippet = done.stdout.splitlines()
+    assert head.startswith("1  ")
+    assert head.endswith("  What is asthma?")
+    assert snippet == "    It is a disease of the airways. [1]"
+    found = json.loads(medqa("history", "search", "disease", "airways", "--json").stdout)
+    assert (found["total"], found["all_words"]) == (1, True)
+    entry = found["entries"][0]
+    words = [entry["snippet"][start:end] for start, end in entry["marks"]]
+    assert words == ["disease", "airways"]
+    some = medqa("history", "search", "gout medicine")
+    assert "these hold some of the words" in some.stderr
+    assert "What is gout?" in some.stdout
+    assert medqa("history", "search", '"of the airways"').returncode == 0
+    assert medqa("history", "search", "disease of").returncode == 0
+    nothing = medqa("history", "search", "zebra")
+    assert (nothing.returncode, nothing.stdout) == (1, "")
+    assert medqa("history", "search", "?!").returncode == 2
+    assert medqa("history", "search", "gout", "--since", "soon").returncode == 2
+    assert medqa("history", "search", "gout", "--since", "1h").returncode == 0
+
+
+@pytest.mark.usefixtures("kept")
+def test_what_was_found_is_marked_where_there_is_colour(home: Path) -> None:
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "medqa_tui", "history", "search", "airways"],
+        env=clean_environment(home, TERM="xterm"),
+        timeout=60,
+        encoding="utf-8",
+    )
+    child.expect_exact("It is a disease of the \x1b[1;33mairways\x1b[0m. [1]")
+    child.expect(pexpect.EOF)
+
+
+@pytest.mark.usefixtures("kept")
+def test_rename_and_pin(medqa: Program) -> None:
+    assert "1: My asthma (answered)" in medqa("history", "rename", "1", "My", "asthma").stderr
+    done = json.loads(medqa("history", "pin", "1", "--json").stdout)
+    assert [(e["id"], e["title"], e["pinned"]) for e in done["entries"]] == [(1, "My asthma", True)]
+    lines = medqa("history", "list").stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["1", "3", "2"]
+    assert "answered, pinned" in lines[1]
+    assert lines[1].endswith("My asthma")
+    assert medqa("history", "show").stdout.startswith("What is gout?")
+    assert "(answered)" in medqa("history", "unpin", "1").stderr
+    assert "What is asthma?" in medqa("history", "rename", "1").stderr
+    for command in (("rename", "99", "x"), ("pin", "1", "99"), ("unpin", "99")):
+        assert medqa("history", *command).returncode == 1
+
+
+@pytest.mark.usefixtures("kept")
+def test_since(medqa: Program) -> None:
+    assert len(medqa("history", "list", "--since", "today").stdout.splitlines()) == 4
+    later = medqa("history", "list", "--since", "2999-01-01")
+    assert later.stdout == ""
+    assert "since then" in later.stderr
+    wrong = medqa("history", "list", "--since", "soon")
+    assert wrong.returncode == 2
+    assert "--since 7d" in wrong.stderr
+
+
+def test_export_and_import(medqa: Program, kept: HistoryStore, tmp_path: Path) -> None:
+    plain = medqa("history", "export", "1").stdout
+    assert "## What is asthma?" in plain
+    assert "For education only." in plain
+    assert "gout" not in plain
+    assert medqa("history", "export", "--format", "html").stdout.startswith("<!DOCTYPE html>")
+    file = tmp_path / "kept.json"
+    done = json.loads(medqa("history", "export", "--output", str(file), "--json").stdout)
+    assert (done["format"], done["entries"]) == ("json", 3)
+    assert file.stat().st_mode & 0o777 == 0o600
+    exported = json.loads(file.read_text())
+    assert exported["format"] == "medqa-tui history"
+    again = medqa("history", "export", "-o", str(file))
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+    assert medqa("history", "export", "-o", str(file), "--force").returncode == 0
+    assert "3 were here already" in medqa("history", "import", str(file)).stderr
+    kept.purge()
+    done = medqa("history", "import", "-", "--json", stdin=file.read_bytes())
+    assert json.loads(done.stdout)["added"] == 3
+    assert kept.search("airways").total == 1
+    page = tmp_path / "kept.html"
+    assert medqa("history", "export", "-o", str(page)).returncode == 0
+    assert page.read_text().startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.usefixtures("kept")
+def test_export_and_import_say_what_is_wrong(medqa: Program, tmp_path: Path) -> None:
+    for command, code, said in (
+        (("export", "99"), 1, "no such question"),
+        (("export", "--since", "2999-01-01"), 1, "nothing to export"),
+        (("export", "--format", "pdf"), 2, "md, json or html"),
+        (("export", "-o", str(tmp_path)), 2, "is a folder"),
+        (("export", "-o", str(tmp_path / "no" / "x.md")), 1, "could not be written"),
+        (("import", str(tmp_path / "none.json")), 2, "could not be read"),
+        (("import", __file__), 2, "no JSON"),
+    ):
+        done = medqa("history", *command)
+        assert (done.returncode, done.stdout) == (code, ""), command
+        assert said in done.stderr, command
+        assert "Traceback" not in done.stderr
