@@ -1,177 +1,221 @@
-"""`medqa-tui corpus`: what a corpus holds, card by card and in figures."""
+"""`medqa-tui corpus`: what the answers can come from, and bringing more of it."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medqa_tui.cli import diagnostics, options, output
-from medqa_tui.errors import ExitCode, UsageError
+from medqa_tui.cli import corpus_show, corpus_work, diagnostics, options, output
+from medqa_tui.cli.corpus_cards import emit
+from medqa_tui.errors import ExitCode, MedQAError, UsageError
 
 if TYPE_CHECKING:
-    from medqa_tui.corpus.cards import Card
-    from medqa_tui.corpus.stats import CardStats
+    from medqa_tui.corpus.library import Outcome, Preview
 
-app = options.new_app("Look at what the answers can come from.")
+app = options.new_app("Add, look at, update and remove what the answers can come from.")
 
-_Name = Annotated[str, typer.Argument(metavar="CORPUS", help="The corpus: starter.")]
+_Column = typer.Option
+_NoIndex = Annotated[
+    bool, typer.Option("--no-index", help="Leave the search index for later: index build.")
+]
+
+
+def _column(name: str, what: str) -> Any:
+    return typer.Option(name, metavar="COLUMN", help=f"The column with {what}.")
+
+
+@app.callback(no_args_is_help=True)
+def corpus() -> None:
+    """Add, look at, update and remove what the answers can come from.
+
+    By name: medquad, flashcards, pubmedqa. Or your own: JSONL, JSON, CSV, TSV, Parquet, Markdown,
+    text, PDF and Anki files, alone, in a folder or in a zip archive.
+    """
 
 
 @app.command()
-def show(
+def add(
     ctx: typer.Context,
-    name: _Name,
-    card: Annotated[
-        str | None, typer.Argument(metavar="[CARD]", help="One card, by its id, in full.")
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|PATH", help="A data set known by name, a new name, or a file or folder."
+        ),
+    ],
+    *,
+    path: Annotated[
+        Path | None, typer.Option("--from", metavar="PATH", help="The file or folder to read.")
+    ] = None,
+    question: Annotated[str | None, _column("--question", "the question")] = None,
+    answer: Annotated[str | None, _column("--answer", "the answer or text")] = None,
+    title: Annotated[str | None, _column("--title", "the title or subject")] = None,
+    url: Annotated[str | None, _column("--url", "the address")] = None,
+    id: Annotated[str | None, _column("--id", "the row's own id")] = None,
+    source: Annotated[str | None, _column("--source", "who says so")] = None,
+    dated: Annotated[str | None, _column("--date-column", "the date of each row")] = None,
+    licence: Annotated[
+        str | None, typer.Option("--licence", "--license", metavar="WORDS", help="Its licence.")
+    ] = None,
+    attribution: Annotated[
+        str | None, typer.Option("--attribution", metavar="WORDS", help="Whom to name for it.")
+    ] = None,
+    date: Annotated[
+        str | None, typer.Option("--date", metavar="DATE", help="When it was written: 2026-01-31.")
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option("--format", metavar="KIND", help="What the files are, whatever their names."),
+    ] = None,
+    encoding: Annotated[
+        str, typer.Option("--encoding", metavar="NAME", help="The encoding of text, if not UTF-8.")
+    ] = "",
+    keep_duplicates: Annotated[
+        bool, typer.Option("--keep-duplicates", help="Keep texts that say the same.")
+    ] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Show the first passages; store nothing.")
+    ] = False,
+    lines: Annotated[
+        int, typer.Option("-n", "--lines", metavar="N", min=1, help="How many to preview.")
+    ] = 5,
+    no_index: _NoIndex = False,
+) -> int:
+    """Read a data set or your own files into a corpus, and index it.
+
+    Interrupted or killed, nothing half-made is in use, and the same command goes on.
+
+    Exit codes: 0 added, 1 it could not be stored, 2 nothing in it can be used, 4 not fetched.
+    """
+    from medqa_tui.corpus.columns import Columns
+    from medqa_tui.corpus.library import Terms
+    from medqa_tui.corpus.sources import BUILTINS, Source
+
+    name, where = corpus_work.place(name, path)
+    wanted = Source(
+        path=where,
+        builtin=name if name in BUILTINS else None,
+        columns=Columns(question, answer, title, url, id, source, dated),
+        format=corpus_work.known_format(format),
+        encoding=encoding,
+        keep_duplicates=keep_duplicates,
+    )
+    terms = Terms(licence, attribution, corpus_work.known_date(date))
+    if preview:
+        with corpus_work.library(ctx, "Reading the first rows") as library:
+            seen = library.preview(name, wanted, terms, lines)
+        _show_preview(ctx, seen)
+        return ExitCode.OK
+    with corpus_work.library(ctx, f"Reading {name}") as library:
+        outcome = library.add(name, wanted, terms)
+    _tell(ctx, [outcome], indexed=corpus_work.index(ctx, skip=no_index))
+    return ExitCode.OK
+
+
+@app.command()
+def update(
+    ctx: typer.Context,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME...]", help="Which; without any, all.")
     ] = None,
     *,
-    topic: Annotated[
-        str | None, typer.Option("--topic", metavar="WORDS", help="Only topics with these words.")
+    path: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="PATH", help="Read it from here from now on."),
     ] = None,
-    category: Annotated[
-        str | None,
-        typer.Option("--category", metavar="WORDS", help="Only categories with these words."),
-    ] = None,
+    rebuild: Annotated[
+        bool,
+        typer.Option("--rebuild", help="Make the store anew from all sources: it is damaged."),
+    ] = False,
+    no_index: _NoIndex = False,
 ) -> int:
-    """List the cards of a corpus, or show one of them in full.
+    """Read corpora again from where they came from, and change only what differs.
 
-    Exit codes: 0 shown, 2 no such corpus or card, 5 no card fits.
+    Exit codes: 0 up to date, 1 or 2 a corpus could not be read, 4 it could not be fetched.
     """
-    cards = _cards(name)
-    if card is not None:
-        found = next((each for each in cards if each.id == card), None)
-        if found is None:
-            raise _unknown(
-                "card", card, [each.id for each in cards], f"medqa-tui corpus show {name}"
-            )
-        _show_card(ctx, found)
-        return ExitCode.OK
-    chosen = [
-        each for each in cards if _holds(each.topic, topic) and _holds(each.category, category)
-    ]
-    if options.current(ctx).json:
-        _emit({"corpus": name, "cards": [_record(each) for each in chosen]})
-    elif chosen:
-        rows = [(each.id, each.category, each.topic, each.question) for each in chosen]
-        output.table(("card", "category", "topic", "question"), rows)
-    if not chosen:
-        diagnostics.note("No card fits.")
-        return ExitCode.ABSTAINED
-    return ExitCode.OK
+    if rebuild:
+        with corpus_work.library(ctx, "Making the passage store anew") as library:
+            outcomes, failures = library.rebuild()
+    else:
+        outcomes, failures = [], {}
+        chosen = names or corpus_work.all_names()
+        if path is not None and len(chosen) != 1:
+            raise UsageError("--from goes with one corpus.", "", "medqa-tui corpus update NAME")
+        for name in chosen:
+            with corpus_work.library(ctx, f"Reading {name}") as library:
+                try:
+                    outcomes.append(library.update(name, path))
+                except MedQAError as error:
+                    if len(chosen) == 1 or error.exit_code == ExitCode.INTERRUPTED:
+                        raise
+                    failures[name] = error
+    for name, failed in failures.items():
+        diagnostics.warn(f"{name}: {failed}")
+    _tell(ctx, outcomes, indexed=corpus_work.index(ctx, skip=no_index))
+    return next((failed.exit_code for failed in failures.values()), ExitCode.OK)
 
 
 @app.command()
-def stats(ctx: typer.Context, name: _Name) -> int:
-    """Count the cards of a corpus: categories, topics, words, sources, how many are checked."""
-    from medqa_tui.corpus.stats import card_stats
-
-    figures = card_stats(_cards(name))
+def remove(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The corpus.")],
+    *,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+    no_index: _NoIndex = False,
+) -> int:
+    """Delete a corpus; its text is overwritten on disk, and taken out of the index."""
+    info = corpus_work.require(name)
+    corpus_work.confirm(
+        ctx,
+        f"Delete {name} ({info.passages} passages) for good?",
+        yes=yes,
+        again=f"medqa-tui corpus remove {name} --yes",
+    )
+    with corpus_work.library(ctx, f"Removing {name}") as library:
+        gone = library.remove(name)
+    indexed = corpus_work.index(ctx, skip=no_index)
     if options.current(ctx).json:
-        _emit({"corpus": name, **_stats_record(figures)})
-        return ExitCode.OK
-    output.table(("what", "value"), _stats_rows(figures))
-    output.write()
-    rows = [(c.category, c.cards, c.topics, c.checked, c.heldout) for c in figures.categories]
-    output.table(("category", "cards", "topics", "checked", "held out"), rows)
-    output.write()
-    output.table(("source", "cards"), figures.sites)
+        emit({"removed": name, "passages": gone.passages, "indexed": indexed})
     return ExitCode.OK
 
 
-def _cards(name: str) -> list[Card]:
-    """Return the cards that ship.
-
-    Raises:
-        UsageError: There is no such corpus.
-    """
-    from medqa_tui.corpus.cards import CORPUS, load_cards
-
-    if name != CORPUS:
-        raise _unknown("corpus", name, [CORPUS], f"medqa-tui corpus stats {CORPUS}")
-    return load_cards()
+app.command(name="list")(corpus_show.list_)
+app.command()(corpus_show.show)
+app.command()(corpus_show.stats)
+app.command()(corpus_show.export)
 
 
-def _unknown(what: str, name: str, known: list[str], otherwise: str) -> UsageError:
-    import difflib
-
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"medqa-tui corpus show starter {near[0]}" if near and what == "card" else otherwise
-    return UsageError(f"There is no such {what}:", f"{name}.", hint)
-
-
-def _holds(text: str, words: str | None) -> bool:
-    return words is None or words.lower() in text.lower()
-
-
-def _show_card(ctx: typer.Context, card: Card) -> None:
+def _show_preview(ctx: typer.Context, seen: Preview) -> None:
+    passages = [corpus_show.passage_record(each) for each in seen.passages]
     if options.current(ctx).json:
-        _emit({"corpus": "starter", "card": _record(card)})
+        left_out = dict(seen.info.left_out)
+        emit({"corpus": seen.info.name, "preview": passages, "left_out": left_out})
         return
-    output.write(card.question, style="bold")
-    output.write()
-    output.write(card.answer)
-    output.write()
-    checked = "compared with its source" if card.checked else "not compared with a source text"
-    rows = [
-        ("card", card.id),
-        ("topic", f"{card.topic} ({card.category})"),
-        ("also asked", " | ".join(card.phrasings)),
-        ("facts from", card.source),
-        ("address", card.url),
-        ("written", f"{card.written}, {checked}"),
-        ("split", card.split.value + (", core set" if card.core13 else "")),
-    ]
-    width = max(len(label) for label, _ in rows)
-    for label, value in rows:
-        output.write(f"{label:<{width}}  {value}")
+    for each in passages:
+        for key, value in each.items():
+            if value:
+                output.write(f"{key:<9} {value if isinstance(value, str) else ' | '.join(value)}")
+        output.write()
+    corpus_work.tell_left_out(seen.info.left_out)
+    diagnostics.note("Nothing was stored.")
 
 
-def _record(card: Card) -> dict[str, Any]:
-    return {
-        "id": card.id,
-        "topic": card.topic,
-        "category": card.category,
-        "question": card.question,
-        "phrasings": list(card.phrasings),
-        "answer": card.answer,
-        "source": card.source,
-        "url": card.url,
-        "written": card.written,
-        "checked": card.checked,
-        "core13": card.core13,
-        "split": card.split.value,
-    }
-
-
-def _stats_record(figures: CardStats) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    record = asdict(figures)
-    least, median, mean, most = figures.words
-    record["words"] = {"min": least, "median": median, "mean": round(mean, 1), "max": most}
-    record["sites"] = dict(figures.sites)
-    return record
-
-
-def _stats_rows(figures: CardStats) -> list[tuple[str, str]]:
-    least, median, mean, most = figures.words
-    return [
-        ("cards", str(figures.cards)),
-        ("topics", str(figures.topics)),
-        ("other phrasings", str(figures.phrasings)),
-        (
-            "checked against the source",
-            f"{figures.checked} ({figures.checked / figures.cards:.0%})",
-        ),
-        ("held out from training", str(figures.heldout)),
-        ("core set", str(figures.core13)),
-        ("words an answer", f"{least} to {most}, median {median:.0f}, mean {mean:.0f}"),
-        ("newest", figures.latest),
-    ]
-
-
-def _emit(record: dict[str, Any]) -> None:
-    from medqa_tui.contract import SCHEMA_VERSION
-
-    output.emit_json({"schema_version": SCHEMA_VERSION, **record})
+def _tell(ctx: typer.Context, outcomes: list[Outcome], *, indexed: bool) -> None:
+    if options.current(ctx).json:
+        rows = [
+            {
+                **corpus_show.info_record(each.info),
+                "added": each.change.added,
+                "changed": each.change.changed,
+                "removed": each.change.removed,
+                "unchanged": each.change.unchanged,
+                "rows": each.tally.rows,
+                "left_out_file": str(each.rejects) if each.rejects else None,
+            }
+            for each in outcomes
+        ]
+        emit({"corpora": rows, "indexed": indexed})
+        return
+    for outcome in outcomes:
+        corpus_work.tell(outcome)

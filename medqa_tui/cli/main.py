@@ -41,7 +41,7 @@ _COMMANDS = {
     "adapter": _Entry("adapter", "List, find, add, choose and remove LoRA adapters."),
     "model": _Entry("model", "List, choose, export and remove the profiles' models."),
     "history": _Entry("history", "Find, keep, export or delete earlier answers."),
-    "corpus": _Entry("corpus", "Look at what the answers can come from."),
+    "corpus": _Entry("corpus", "Add, update or look at what the answers can come from."),
     "index": _Entry("index", "Build, describe or verify the search index."),
     "engine": _Entry("engine", "Start, stop or look at the process that holds the models."),
     "config": _Entry("config", "Show or change settings."),

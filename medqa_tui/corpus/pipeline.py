@@ -117,10 +117,13 @@ class Pipeline:
 
     def _rows(self) -> Iterator[Row | Reject]:
         options = ReadOptions(self._source.encoding)
+        builtin = BUILTINS.get(self._source.builtin or "")
         with open_place(self._path) as entries:
             for entry in entries:
                 if isinstance(entry, Reject):
                     yield entry
+                elif builtin and registry.format_of(entry) not in builtin.formats:
+                    yield Reject(entry.name, 0, "no part of the data set")
                 else:
                     yield from registry.read(entry, options, self._source.format)
 

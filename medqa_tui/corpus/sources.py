@@ -38,6 +38,7 @@ class Builtin:
     Attributes:
         credit: Whom each passage names, in short.
         date: ISO date of its text, as far as that is known.
+        formats: The formats of the readers that its files have, in whichever form it comes.
         adapt: Turns a row of the original into columns with names that are known.
     """
 
@@ -48,6 +49,7 @@ class Builtin:
     credit: str
     homepage: str
     place: Archive | HubSource
+    formats: tuple[str, ...] = ("json", "jsonl", "parquet")
     date: str | None = None
     adapt: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
 
@@ -89,6 +91,7 @@ BUILTINS = {
                 _MEDQUAD_COMMIT,
                 "0e51034956585e1c9f66338dcb990529bff55607",
             ),
+            formats=("medquad", "jsonl"),
             date="2017",
         ),
         Builtin(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 from medqa_tui.corpus.database import CorpusDatabase
 from medqa_tui.corpus.record import CorpusInfo, PassageRecord, Progress
 from medqa_tui.corpus.schema import SCHEMA_VERSION
-from medqa_tui.domain import Passage
+from medqa_tui.domain import Passage, Scope
 from medqa_tui.errors import MedQAError
 
 __all__ = ["SCHEMA_VERSION", "Change", "CorpusStore"]
@@ -128,6 +128,27 @@ class CorpusStore:
         )
         return tuple(_record(row) for row in self._db.all(query, (first, end)))
 
+    def within(self, scope: Scope) -> set[str]:
+        """Return the ids of the passages that `scope` covers."""
+        source = " OR ".join(
+            "instr(lower(coalesce(p.source, '') || ' ' || coalesce(p.url, '')), ?)"
+            for _ in scope.sources
+        )
+        tests = [f"({source})"] if source else []
+        values: list[str | int] = [text.lower() for text in scope.sources]
+        if scope.since:
+            tests.append("coalesce(p.date, c.date) >= ?")
+            values.append(scope.since)
+        if scope.until:
+            tests.append("substr(coalesce(p.date, c.date), 1, ?) <= ?")
+            values += [len(scope.until), scope.until]
+        if scope.corpora:
+            tests.append(f"p.corpus IN ({', '.join('?' * len(scope.corpora))})")
+            values += scope.corpora
+        where = f" WHERE {' AND '.join(tests)}" if tests else ""
+        query = f"SELECT p.id FROM passages p JOIN corpora c ON c.name = p.corpus{where}"  # noqa: S608
+        return {row[0] for row in self._db.all(query, values)}
+
     def records(self, corpora: Sequence[str] = ()) -> Iterator[PassageRecord]:
         """Yield every passage of the given corpora (all if none is given), in a stable order.
 
@@ -180,6 +201,7 @@ class CorpusStore:
         info: CorpusInfo,
         records: Iterable[PassageRecord],
         on_progress: Progress | None = None,
+        left_out: Mapping[str, int] | None = None,
     ) -> tuple[CorpusInfo, Change]:
         """Make `records` what the corpus `info.name` holds, writing only what differs.
 
@@ -188,6 +210,7 @@ class CorpusStore:
 
         Args:
             on_progress: Called with (records seen, 0) now and then.
+            left_out: What `records` left out, which is read once they end.
 
         Returns:
             `info` with its figures, and what changed. If nothing did, the time of the last change
@@ -219,6 +242,7 @@ class CorpusStore:
                 "DELETE FROM passages WHERE id = ?", ((each,) for each in gone)
             )
             change = Change(added, changed, len(gone), unchanged)
+            info = replace(info, left_out=dict(left_out or {}))
             stored = self._seal(info, before.updated if before and change.is_empty else None)
         if gone or changed:
             self._db.wipe_log()

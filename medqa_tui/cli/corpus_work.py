@@ -1,0 +1,207 @@
+"""What the commands that change a corpus share: the lock, progress, questions, the index after."""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from medqa_tui.cli import diagnostics, interrupt, options, output, terminal
+from medqa_tui.errors import ExitCode, NotSetUpError, UsageError
+
+if TYPE_CHECKING:
+    from medqa_tui.corpus.library import CorpusLibrary, Outcome
+    from medqa_tui.corpus.record import CorpusInfo
+    from medqa_tui.corpus.store import CorpusStore
+    from medqa_tui.setup.child import Message
+
+_NOT_IN_NAME = re.compile(r"[^a-z0-9._-]+")
+
+
+def place(name: str, path: Path | None) -> tuple[str, Path | None]:
+    """Return the name of a corpus and where it is read from; a path alone gives its name too.
+
+    Raises:
+        UsageError: The name is no data set that is known, and there is no path.
+    """
+    from medqa_tui.corpus.sources import BUILTINS
+
+    if path is not None:
+        return name, path.expanduser().absolute()
+    if name in BUILTINS:
+        return name, None
+    given = Path(name).expanduser()
+    if given.exists():
+        stem = given.name.removesuffix(".gz").partition(".")[0].lower()
+        return _NOT_IN_NAME.sub("-", stem).strip("-._") or "mine", given.absolute()
+    raise UsageError(
+        "There is no such data set, file or folder:",
+        f"{name}. By name there are: {', '.join(BUILTINS)}.",
+        f"medqa-tui corpus add {name} --from PATH",
+    )
+
+
+def known_format(name: str | None) -> str | None:
+    """Return `name` if there is such a format.
+
+    Raises:
+        UsageError: There is not.
+    """
+    from medqa_tui.corpus.readers.registry import FORMATS
+
+    if name is None or name in FORMATS:
+        return name
+    raise UsageError(
+        "There is no such format:", f"{name}. There are: {', '.join(FORMATS)}.", "Choose one."
+    )
+
+
+def known_date(date: str | None) -> str | None:
+    """Return a date in its ISO form.
+
+    Raises:
+        UsageError: It is no date.
+    """
+    from medqa_tui.corpus.columns import iso_date
+
+    if date is None or (found := iso_date(date)):
+        return found if date else None
+    raise UsageError("This is no date:", f"{date}.", "Write it as 2026-01-31, 2026-01 or 2026.")
+
+
+@contextmanager
+def library(ctx: typer.Context, label: str) -> Iterator[CorpusLibrary]:
+    """Yield what changes corpora, with the lock held and progress shown; Ctrl-C cancels."""
+    from medqa_tui.config import load_settings
+    from medqa_tui.corpus.library import CorpusLibrary
+    from medqa_tui.paths import get_paths
+    from medqa_tui.setup.lock import setup_lock
+
+    paths, cancel = get_paths(), threading.Event()
+    settings = load_settings(options.current(ctx).overrides())
+    with diagnostics.progress(label) as bar:
+
+        def fetching(done: int, total: int) -> None:
+            bar.update(done, total or None, "Fetching", "bytes")
+
+        def reading(done: int, total: int) -> None:
+            bar.update(done, total or None, label, "passages")
+
+        with interrupt.first_calls(cancel.set), setup_lock(paths, _on_wait, cancel):
+            yield CorpusLibrary(paths, reading, fetching, cancel, offline=settings.offline)
+
+
+def index(ctx: typer.Context, *, skip: bool) -> bool:
+    """Bring the search index up to date, and return whether it is; `skip` leaves it for later."""
+    from medqa_tui.config import load_settings
+    from medqa_tui.corpus.indexing import LATER, update_index
+    from medqa_tui.paths import get_paths
+    from medqa_tui.setup.lock import setup_lock
+
+    if skip:
+        diagnostics.note(f"The search index was left as it is. To bring it up to date: {LATER}")
+        return False
+    paths, cancel = get_paths(), threading.Event()
+    settings = load_settings(options.current(ctx).overrides())
+    with diagnostics.StatusLine("Bringing the search index up to date") as line:
+
+        def on_progress(message: Message) -> None:
+            done, total = message["done"], message["total"]
+            amount = diagnostics.amount(done, total, message["unit"])
+            line.show(message["message"], done / total if total else None, amount)
+
+        with interrupt.first_calls(cancel.set), setup_lock(paths, _on_wait, cancel):
+            indexed = update_index(paths, settings, on_progress, cancel)
+    if indexed:
+        diagnostics.note("The search index is up to date.")
+    else:
+        diagnostics.note("No models are set up yet: medqa-tui setup builds the search index.")
+    return indexed
+
+
+def _on_wait() -> None:
+    diagnostics.note("Another process changes what is installed; waiting for it.")
+
+
+def open_store() -> CorpusStore:
+    """Return the passage store, for reading.
+
+    Raises:
+        NotSetUpError: There is none yet.
+        MedQAError: It is damaged.
+    """
+    from medqa_tui.corpus.store import CorpusStore
+    from medqa_tui.paths import get_paths
+
+    file = get_paths().corpora / "corpora.db"
+    if not file.is_file():
+        raise NotSetUpError("There are no corpora yet.", f"{file} is missing.", "medqa-tui setup")
+    return CorpusStore(file)
+
+
+def all_names() -> list[str]:
+    """Return the names of all corpora."""
+    with open_store() as store:
+        return [info.name for info in store.corpora()]
+
+
+def require(name: str) -> CorpusInfo:
+    """Return what is known of a corpus.
+
+    Raises:
+        UsageError: There is no such corpus.
+    """
+    from medqa_tui.corpus import library as corpora
+
+    with open_store() as store:
+        return corpora.require(store, name)
+
+
+def confirm(ctx: typer.Context, question: str, *, yes: bool, again: str) -> None:
+    """Return if the user wants it.
+
+    Raises:
+        UsageError: Nobody can be asked.
+        Exit: They do not.
+    """
+    if yes:
+        return
+    if options.current(ctx).json or not terminal.is_terminal(sys.stdin):
+        raise UsageError("This deletes for good and needs a yes.", "Nothing was deleted.", again)
+    try:
+        said = output.read_line(f"{question} [y/N] ")
+    except EOFError:
+        said = ""
+    if said.strip().lower() not in ("y", "yes"):
+        diagnostics.note("Nothing was deleted.")
+        raise typer.Exit(ExitCode.FAILURE)
+
+
+def tell(outcome: Outcome) -> None:
+    """Say what became of a corpus: its figures, its terms, what was left out."""
+    info, change = outcome.info, outcome.change
+    if change.is_empty:
+        diagnostics.note(f"{info.name}: nothing has changed; {info.passages} passages.")
+        return
+    diagnostics.note(
+        f"{info.name}: {info.passages} passages of {info.documents} documents"
+        f" ({change.added} new, {change.changed} changed, {change.removed} removed)."
+    )
+    diagnostics.note(f"Licence: {info.licence or 'not stated'}. By: {info.attribution or '-'}.")
+    diagnostics.note(f"Revision: {info.revision or '-'}. Date: {info.date or 'not stated'}.")
+    tell_left_out(info.left_out)
+    if outcome.rejects is not None:
+        diagnostics.note(f"Each of them, with its line: {outcome.rejects}")
+
+
+def tell_left_out(left_out: Mapping[str, int]) -> None:
+    """Say how many rows were left out, by reason."""
+    for reason, count in Counter(left_out).most_common():
+        diagnostics.note(f"  {count} rows: {reason}")

@@ -1,0 +1,402 @@
+"""The corpora of a user: added, read again, removed, and rebuilt when the store is damaged."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from medqa_tui.corpus import fetch, git_tree
+from medqa_tui.corpus.cards import CORPUS as STARTER
+from medqa_tui.corpus.document import Credits
+from medqa_tui.corpus.ingest import ingest_starter
+from medqa_tui.corpus.pipeline import Pipeline, Tally, revision_of
+from medqa_tui.corpus.record import CorpusInfo, PassageRecord, Progress
+from medqa_tui.corpus.rejects import RejectLog
+from medqa_tui.corpus.sources import BUILTINS, Archive, Source
+from medqa_tui.corpus.store import Change, CorpusStore
+from medqa_tui.errors import DownloadError, MedQAError, UsageError
+from medqa_tui.models.files import write_atomic
+from medqa_tui.paths import Paths, ensure
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the user says about a source; None leaves it to what is known of it."""
+
+    licence: str | None = None
+    attribution: str | None = None
+    date: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a corpus.
+
+    Attributes:
+        rejects: The list of what was left out, if anything was.
+    """
+
+    info: CorpusInfo
+    change: Change
+    tally: Tally
+    rejects: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The first passages of a source, as they would be stored, and what was left out before."""
+
+    info: CorpusInfo
+    passages: tuple[PassageRecord, ...]
+    tally: Tally
+
+
+class CorpusLibrary:
+    """Changes corpora; for one process at a time, which holds the setup lock.
+
+    Args:
+        cancel: Stops what is running, which then changes nothing.
+        offline: Whether nothing may be fetched.
+    """
+
+    def __init__(
+        self,
+        paths: Paths,
+        on_progress: Progress | None = None,
+        on_fetch: fetch.Report | None = None,
+        cancel: threading.Event | None = None,
+        offline: bool = False,
+    ) -> None:
+        self._offline = offline
+        self.paths = paths
+        self.file = paths.corpora / "corpora.db"
+        self._on_progress = on_progress
+        self._on_fetch = on_fetch
+        self._cancel = cancel
+
+    def add(self, name: str, source: Source, terms: Terms = Terms()) -> Outcome:
+        """Store a source under `name`; given again, it goes on as an update of the same.
+
+        Raises:
+            UsageError: The name cannot be used, or belongs to another source.
+            MedQAError: Nothing in the source can be read, or the store cannot be written.
+        """
+        check_name(name)
+        with CorpusStore(self.file) as store:
+            present = store.corpus(name)
+            if present is not None and not _same_place(present, source):
+                raise UsageError(
+                    "There is a corpus of that name, from another source:",
+                    f"{name}, from {place_of(present)}.",
+                    f"medqa-tui corpus update {name} --from PATH, or choose another name",
+                )
+            return self._ingest(store, name, source, _terms(present, terms))
+
+    def update(self, name: str, path: Path | None = None) -> Outcome:
+        """Read a corpus again from its source, or from `path`, and change what differs.
+
+        Raises:
+            UsageError: There is no such corpus, or its source is gone.
+            MedQAError: Nothing in the source can be read, or the store cannot be written.
+        """
+        with CorpusStore(self.file) as store:
+            present = require(store, name)
+            if name == STARTER:
+                before = store.fingerprints((STARTER,))
+                info = ingest_starter(store, self._on_progress)
+                same = before == store.fingerprints((STARTER,))
+                change = Change(0, 0 if same else info.passages, 0, info.passages if same else 0)
+                return Outcome(info, change, Tally())
+            source = source_of(present)
+            if path is not None:
+                source = replace(source, path=path.absolute())
+            return self._ingest(store, name, source, _terms(present, Terms()))
+
+    def remove(self, name: str) -> CorpusInfo:
+        """Delete a corpus: its text, the list of what was left out, and what was fetched for it.
+
+        Raises:
+            UsageError: There is no such corpus, or it ships with the program.
+        """
+        if name == STARTER:
+            raise UsageError(
+                "The starter corpus comes with the program and stays.",
+                "To search others only, name them.",
+                'medqa-tui search --corpus NAME "..."',
+            )
+        with CorpusStore(self.file) as store:
+            info = require(store, name)
+            store.remove(name)
+            self._remember(store)
+        self._rejects(name).unlink(missing_ok=True)
+        fetch.forget(self.paths, name)
+        return info
+
+    def preview(self, name: str, source: Source, terms: Terms, count: int) -> Preview:
+        """Return the first `count` passages of a source; nothing is stored."""
+        with self._at_hand(name, source) as (path, _), RejectLog(None) as log:
+            info = _info(name, source, terms)
+            pipeline = self._pipeline(source, path, info, log)
+            passages = tuple(islice(pipeline.passages(name), count))
+            if len(passages) < count:
+                self._require_some(pipeline.tally, path, log)
+            return Preview(replace(info, left_out=dict(log.counts)), passages, pipeline.tally)
+
+    def rebuild(self) -> tuple[list[Outcome], dict[str, MedQAError]]:
+        """Make the store anew from the remembered sources, beside the old one, and swap them.
+
+        Returns:
+            What was read, and why others could not be; those stay remembered.
+        """
+        fresh = self.file.with_name("corpora.db.new")
+        _delete_database(fresh)
+        outcomes, failures = [], dict[str, MedQAError]()
+        remembered = self._remembered()
+        with CorpusStore(fresh) as store:
+            ingest_starter(store)
+            for info in remembered:
+                try:
+                    outcome = self._ingest(
+                        store, info.name, source_of(info), _terms(info, Terms()), note=False
+                    )
+                except MedQAError as error:
+                    if self._cancel is not None and self._cancel.is_set():
+                        raise
+                    failures[info.name] = error
+                else:
+                    outcomes.append(outcome)
+        # A log of the old file would be played into the new one.
+        for ending in ("-wal", "-shm"):
+            Path(f"{self.file}{ending}").unlink(missing_ok=True)
+        fresh.replace(self.file)
+        return outcomes, failures
+
+    def _ingest(
+        self, store: CorpusStore, name: str, source: Source, terms: Terms, note: bool = True
+    ) -> Outcome:
+        present = store.corpus(name)
+        info = _info(name, source, terms)
+        if _is_current(present, info, source):
+            assert present is not None
+            return Outcome(present, Change(0, 0, 0, present.passages), Tally())
+        with (
+            self._at_hand(name, source) as (path, revision),
+            RejectLog(self._rejects(name)) as log,
+        ):
+            info = replace(info, revision=revision)
+            if present is not None and _with_figures(info, present) == present:
+                return Outcome(present, Change(0, 0, 0, present.passages), Tally())
+            pipeline = self._pipeline(source, path, info, log)
+            passages = self._checked(pipeline, name, path, log)
+            stored, change = store.merge(info, passages, self._on_progress, log.counts)
+            if note:
+                self._remember(store)
+            rejects = log.keep()
+        if source.path is None:
+            fetch.forget(self.paths, name)
+        return Outcome(stored, change, pipeline.tally, rejects)
+
+    def _checked(
+        self, pipeline: Pipeline, name: str, path: Path, log: RejectLog
+    ) -> Iterator[PassageRecord]:
+        yield from pipeline.passages(name)
+        # Raised inside the transaction: what was there before stays.
+        self._require_some(pipeline.tally, path, log)
+
+    @staticmethod
+    def _require_some(tally: Tally, path: Path, log: RejectLog) -> None:
+        if tally.documents:
+            return
+        reasons = [f"{reason} ({count})" for reason, count in log.counts.most_common(3)]
+        raise UsageError(
+            "Nothing in the source can be used.",
+            f"{path}: {'; '.join(reasons) or 'there is no file in it'}.",
+            "Look at its first rows: medqa-tui corpus add NAME --from PATH --preview",
+        )
+
+    def _pipeline(self, source: Source, path: Path, info: CorpusInfo, log: RejectLog) -> Pipeline:
+        builtin = BUILTINS.get(source.builtin or "")
+        credit = builtin.credit if builtin else info.attribution
+        credits = Credits(info.licence, credit, info.date)
+        return Pipeline(source, path, credits, log, self._cancel)
+
+    @contextmanager
+    def _at_hand(self, name: str, source: Source) -> Iterator[tuple[Path, str]]:
+        """Yield where the source lies and its revision, fetching it first where that is meant."""
+        if source.path is not None:
+            yield source.path, _revision(source)
+            return
+        builtin = BUILTINS[source.builtin or name]
+        if self._offline:
+            raise DownloadError(
+                "This data set has to be fetched, and the network is switched off.",
+                f"{builtin.homepage}.",
+                f"medqa-tui corpus add {builtin.name} --from FILE",
+            )
+        found = fetch.fetch(builtin, self.paths, self._on_fetch, self._cancel)
+        yield found.path, found.revision
+
+    def _rejects(self, name: str) -> Path:
+        return self.paths.corpora / "left-out" / f"{name}.tsv"
+
+    def _remember(self, store: CorpusStore) -> None:
+        """Keep the sources also outside of the store, which may be lost one day."""
+        rows = [
+            {
+                "name": info.name,
+                "licence": info.licence,
+                "attribution": info.attribution,
+                "date": info.date,
+                "origin": info.origin,
+            }
+            for info in store.corpora()
+            if info.origin
+        ]
+        text = json.dumps(rows, ensure_ascii=False, indent=1)
+        write_atomic(ensure(self.paths.corpora) / "sources.json", text.encode())
+
+    def _remembered(self) -> list[CorpusInfo]:
+        try:
+            rows = json.loads((self.paths.corpora / "sources.json").read_bytes())
+            return [CorpusInfo(**row) for row in rows]
+        except (OSError, ValueError, TypeError):
+            return []
+
+
+def check_name(name: str) -> None:
+    """Make sure that a corpus can be called `name`.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    if name == STARTER:
+        raise UsageError(
+            "That name belongs to the corpus that comes with the program:",
+            f"{name}.",
+            "Choose another name.",
+        )
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            "A corpus cannot be called so:",
+            f"{name}. Use small letters, digits, dots, hyphens and underscores.",
+            "Choose another name: medqa-tui corpus add NAME --from PATH",
+        )
+
+
+def require(store: CorpusStore, name: str) -> CorpusInfo:
+    """Return what is known of a corpus.
+
+    Raises:
+        UsageError: There is no such corpus.
+    """
+    info = store.corpus(name)
+    if info is not None:
+        return info
+    known = ", ".join(each.name for each in store.corpora()) or "none"
+    hint = "medqa-tui corpus list"
+    if name in BUILTINS:
+        hint = f"medqa-tui corpus add {name}"
+    raise UsageError("There is no such corpus:", f"{name}. There are: {known}.", hint)
+
+
+def source_of(info: CorpusInfo) -> Source:
+    """Return what a corpus was read from.
+
+    Raises:
+        UsageError: That is not known.
+    """
+    try:
+        return Source.from_json(info.origin)
+    except ValueError as error:
+        raise UsageError(
+            "It is not known what this corpus was read from:",
+            f"{info.name}.",
+            f"medqa-tui corpus remove {info.name}, then add it again",
+        ) from error
+
+
+def place_of(info: CorpusInfo) -> str:
+    """Return in words where a corpus comes from."""
+    if not info.origin:
+        return "medqa-tui itself"
+    try:
+        source = Source.from_json(info.origin)
+    except ValueError:
+        return "unknown"
+    if source.path is not None:
+        return str(source.path)
+    return BUILTINS[source.builtin].homepage if source.builtin in BUILTINS else "unknown"
+
+
+def _same_place(info: CorpusInfo, source: Source) -> bool:
+    try:
+        before = Source.from_json(info.origin)
+    except ValueError:
+        return False
+    return (before.path, before.builtin) == (source.path, source.builtin)
+
+
+def _terms(present: CorpusInfo | None, told: Terms) -> Terms:
+    if present is None:
+        return told
+    return Terms(
+        told.licence or present.licence,
+        told.attribution or present.attribution,
+        told.date or present.date,
+    )
+
+
+def _info(name: str, source: Source, terms: Terms) -> CorpusInfo:
+    builtin = BUILTINS.get(source.builtin or "")
+    return CorpusInfo(
+        name=name,
+        licence=terms.licence or (builtin.licence if builtin else None),
+        attribution=terms.attribution or (builtin.attribution if builtin else None),
+        date=terms.date or (builtin.date if builtin else None),
+        origin=source.to_json(),
+    )
+
+
+def _with_figures(info: CorpusInfo, of: CorpusInfo) -> CorpusInfo:
+    return replace(
+        info,
+        fingerprint=of.fingerprint,
+        passages=of.passages,
+        documents=of.documents,
+        left_out=of.left_out,
+        updated=of.updated,
+    )
+
+
+def _is_current(present: CorpusInfo | None, info: CorpusInfo, source: Source) -> bool:
+    """Say whether fetching the source would bring what is there already."""
+    builtin = BUILTINS.get(source.builtin or "")
+    if present is None or source.path is not None or builtin is None:
+        return False
+    if not isinstance(builtin.place, Archive):
+        return False
+    now = replace(info, revision=builtin.place.commit)
+    return _with_figures(now, present) == present
+
+
+def _revision(source: Source) -> str:
+    assert source.path is not None
+    builtin = BUILTINS.get(source.builtin or "")
+    place = builtin.place if builtin else None
+    is_zip = source.path.suffix.lower() == ".zip" and source.path.is_file()
+    if isinstance(place, Archive) and is_zip and git_tree.tree_hash(source.path) == place.tree:
+        return place.commit
+    return revision_of(source.path)
+
+
+def _delete_database(file: Path) -> None:
+    for ending in ("", "-wal", "-shm"):
+        Path(f"{file}{ending}").unlink(missing_ok=True)
