@@ -9,6 +9,8 @@ from medqa_tui.generation.prompt import Message
 
 _OPEN, _CLOSE = "<think>", "</think>"
 _PROBE = "medqa-probe"
+# A thought is opened at once, perhaps after a line break.
+_HEAD = 3
 
 
 class Chat:
@@ -26,6 +28,9 @@ class Chat:
         self._tokenizer = tokenizer
         self._plain = plain
         self._system = not plain and self._takes_system()
+        # Some tokenizers leave the marks out of what they decode.
+        self._open_id = -1 if plain else self._one_token(_OPEN)
+        self._close_id = -1 if plain else self._one_token(_CLOSE)
 
     def render(self, messages: Sequence[Message]) -> list[int]:
         """Return the token ids of the prompt that asks for the next message."""
@@ -71,18 +76,31 @@ class Chat:
             enable_thinking=False,
         )
 
+    def spoken(self, tokens: list[int], *, thinking: bool = False) -> str:
+        """Return the text of what a model wrote, without the thoughts before it.
 
-def without_thought(text: str, *, thinking: bool = False) -> str:
-    """Return what a model says after thinking aloud; nothing while the thought goes on.
+        While it thinks, that is nothing; for growing tokens, every result is a prefix of the next.
 
-    For growing texts, every result is a prefix of the next one.
-
-    Args:
-        thinking: The prompt already opened the thought.
-    """
-    begun = text.lstrip()
-    if not thinking and not begun.startswith(_OPEN):
+        Args:
+            thinking: The prompt already opened the thought.
+        """
+        if self._close_id in tokens:
+            after = tokens[tokens.index(self._close_id) + 1 :]
+            return self._decode(after).lstrip()
+        text = self._decode(tokens)
+        if thinking or self._open_id in tokens[:_HEAD] or text.lstrip().startswith(_OPEN):
+            _, closed, said = text.partition(_CLOSE)
+            return said.lstrip() if closed else ""
         # The mark itself may have arrived in part.
-        return "" if begun and _OPEN.startswith(begun) else text
-    _, closed, said = text.partition(_CLOSE)
-    return said.lstrip() if closed else ""
+        return "" if text.strip() and _OPEN.startswith(text.strip()) else text
+
+    def _decode(self, tokens: list[int]) -> str:
+        text: str = self._tokenizer.decode(
+            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    def _one_token(self, mark: str) -> int:
+        """Return the id of a mark that is one token, or -1."""
+        ids = self._tokenizer.encode(mark, add_special_tokens=False)
+        return int(ids[0]) if len(ids) == 1 and ids[0] != self._tokenizer.unk_token_id else -1

@@ -14,7 +14,7 @@ from medqa_tui.domain import GeneratorKind, ModelInfo, TokenCounts
 from medqa_tui.errors import BrokenDeviceError, MedQAError
 from medqa_tui.events import GenerationDone, Notice, StatusChanged, Token
 from medqa_tui.generation import prompt, streaming, weights
-from medqa_tui.generation.chat import Chat, without_thought
+from medqa_tui.generation.chat import Chat
 from medqa_tui.generation.declining import DeclineOnlyIfSure, Opening
 from medqa_tui.generation.device import Host, Wanted
 from medqa_tui.generation.faults import (
@@ -250,7 +250,7 @@ class LocalGenerator:
         thinking = not self._loaded.seq2seq and self._chat.thinks_at(prompt_ids)
 
         def decode(tokens: list[int]) -> str:
-            return without_thought(self._decode(tokens), thinking=thinking)
+            return self._chat.spoken(tokens, thinking=thinking)
 
         # What a T5 was taught to write is as long as it is.
         most = 0 if self._loaded.seq2seq else _MAX_SENTENCES
@@ -304,12 +304,6 @@ class LocalGenerator:
         if processors:
             options["logits_processor"] = processors
         return options
-
-    def _decode(self, ids: list[int]) -> str:
-        text: str = self._tokenizer.decode(
-            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return text
 
     def _ends(self) -> frozenset[int]:
         ends = self._loaded.model.generation_config.eos_token_id

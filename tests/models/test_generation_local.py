@@ -58,7 +58,7 @@ def test_streamed_text_is_the_text_of_a_plain_generate(generator, lookup):
         do_sample=False,
     )
     new = plain[0, ids.shape[1] :].tolist()
-    assert generator._decode(new) == done.text
+    assert generator._chat.spoken(new) == done.text
     assert (done.tokens.prompt, done.tokens.completion) == (ids.shape[1], len(new))
     assert done.finish == "stop"
     assert 0 < done.first_token_ms <= done.generate_ms
@@ -217,13 +217,13 @@ def test_a_character_of_several_bytes_arrives_whole(generator):
     from medqa_tui.generation.streaming import Progress, _Streamer
 
     ids = generator._tokenizer("caf\u00e9 \u2265 5 \U0001f600 done")["input_ids"]
-    streamer = _Streamer(generator._decode, Progress())
+    streamer = _Streamer(generator._chat.spoken, Progress())
     streamer.put(torch.tensor([[1, 2]]))
     for token in ids:
         streamer.put(torch.tensor([token]))
     streamer.end()
     pieces = [streamer.pieces.get() for _ in range(streamer.pieces.qsize())]
-    assert "".join(pieces) == generator._decode(ids)
+    assert "".join(pieces) == generator._chat.spoken(ids)
     assert not any("\ufffd" in piece for piece in pieces)
 
 

@@ -61,8 +61,20 @@ def learn_pairs(model, rows: Sequence[tuple[list[int], list[int]]], steps: int =
     )
 
 
-def save_lora(base: Path, folder: Path, rank: int = 4, seed: int = 1, std: float = 0.01) -> Path:
-    """Save a LoRA adapter on every linear layer, its B matrices random instead of zero."""
+def save_lora(
+    base: Path,
+    folder: Path,
+    rank: int = 4,
+    seed: int = 1,
+    std: float = 0.01,
+    base_id: str = "tests/tiny",
+) -> Path:
+    """Save a LoRA adapter on every linear layer, its B matrices random instead of zero.
+
+    Args:
+        base: A dense folder of the model, causal or encoder-decoder.
+        base_id: The model's public id, that the adapter's configuration names.
+    """
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
@@ -81,6 +93,7 @@ def save_lora(base: Path, folder: Path, rank: int = 4, seed: int = 1, std: float
     for name, weight in adapted.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=std)
+    adapted.peft_config["default"].base_model_name_or_path = base_id
     adapted.save_pretrained(folder)
     return folder
 

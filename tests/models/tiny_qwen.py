@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from medqa_tui.generation import prompt
+
 from .tiny_parts import TEXTS, byte_tokenizer, learn
 
 # As the family's: a system message of its own where none is given, and for Qwen3 an empty thought
@@ -32,8 +34,6 @@ SPECIAL = {
     "pad_token": "<|endoftext|>",
     "eos_token": "<|im_end|>",
     "start": "<|im_start|>",
-    "think": "<think>",
-    "thought": "</think>",
 }
 
 
@@ -41,14 +41,17 @@ def build(folder: Path, version: int = 3, answers: Mapping[str, str] | None = No
     """Write a tiny bf16 Qwen2 or Qwen3 with tied embeddings; random, but for `answers`.
 
     Args:
-        answers: What it learns to say, raw, to a user's message, after the empty thought.
+        answers: What it learns to say, raw, to a closed-book question.
     """
     import torch
+    from tokenizers import AddedToken
     from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
     answers = answers or {}
     texts = [*TEXTS, *answers, *answers.values()]
     tokenizer = byte_tokenizer(texts, SPECIAL, TEMPLATES[version])
+    # Whole tokens that decoding does not leave out, as in the family's own tokenizers.
+    tokenizer.add_tokens([AddedToken(mark, normalized=False) for mark in ("<think>", "</think>")])
     torch.manual_seed(0)
     shape = {
         "vocab_size": len(tokenizer),
@@ -76,7 +79,7 @@ def build(folder: Path, version: int = 3, answers: Mapping[str, str] | None = No
 
 def _row(tokenizer, question: str, answer: str) -> tuple[list[int], list[int]]:
     asked = tokenizer.apply_chat_template(
-        [{"role": "user", "content": question}],
+        list(prompt.closed_book(question)),
         add_generation_prompt=True,
         return_dict=True,
         enable_thinking=False,
