@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from medqa_tui.domain import Evidence, GeneratorKind, Sentence, Turn
+from medqa_tui.domain import Evidence, GeneratorKind, Scope, Sentence, Turn
 from medqa_tui.events import (
     BackendFailed,
     EvidenceFound,
@@ -28,6 +28,9 @@ class RetrieveRequest:
     Attributes:
         mode: Which arms take part; `hybrid` is BM25 and dense, fused.
         rerank: Whether the cross-encoder, where one is installed, orders the result.
+        sources: Texts of which one stands in the source or the address of a passage.
+        since: ISO date, or the beginning of one, from which a passage's date is.
+        until: The same, up to which it is.
     """
 
     turn: str
@@ -36,6 +39,14 @@ class RetrieveRequest:
     corpora: tuple[str, ...] = ()
     mode: Literal["hybrid", "bm25", "dense"] = "hybrid"
     rerank: bool = True
+    sources: tuple[str, ...] = ()
+    since: str = ""
+    until: str = ""
+
+    @property
+    def scope(self) -> Scope:
+        """What part of the index is searched."""
+        return Scope(self.corpora, self.sources, self.since, self.until)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-K1 = 1.2
-B = 0.75
+K1 = 0.9
+B = 0.4
 METHOD = "lucene"
 STEMMER = "english"
 FILES = (
@@ -125,6 +126,15 @@ class LexicalIndex:
         if not known:
             return np.zeros(self._count, dtype=np.float32)
         return np.asarray(self._model.get_scores(known), dtype=np.float32)
+
+    def idf(self, stem: str) -> float:
+        """Return the inverse document frequency of a stem; 0 for one that no passage has."""
+        token = self._model.vocab_dict.get(stem)
+        if token is None:
+            return 0.0
+        bounds = self._model.scores["indptr"]
+        having = int(bounds[token + 1]) - int(bounds[token])
+        return math.log(1 + (self._count - having + 0.5) / (having + 0.5))
 
     def coverage(self, query: str, positions: Sequence[int]) -> float:
         """Return the share of the query's topic words, in [0, 1], that one passage holds.

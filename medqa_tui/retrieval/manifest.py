@@ -6,17 +6,28 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from medqa_tui.errors import MedQAError
 from medqa_tui.models.files import sha256_file, write_atomic
 from medqa_tui.retrieval.embedder import EmbedderIdentity
 
 MANIFEST_NAME = "manifest.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Goes up whenever the files, the tokenizer or the embedded views of a passage change."""
 
 REBUILD = "Type: medqa-tui index build"
+
+Storage = Literal["float32", "int8"]
+"""How vectors are kept for searching: whole, or rounded in the graph and halved on the disk."""
+
+IDS_FILE = "ids.json"
+OWNERS_FILE = "owners.npy"
+VECTORS_FILE = "vectors.npy"
+KEYS_FILE = "keys.npy"
+CROWDING_FILE = "crowding.npy"
+WORDS_FILE = "words.json"
+GRAPH_FILES: dict[Storage, str] = {"float32": "hnsw.bin", "int8": "hnsw-int8.usearch"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +40,7 @@ class IndexFile:
 
 
 @dataclass(frozen=True, slots=True)
-class HnswParameters:
+class GraphParameters:
     """How the graph was built."""
 
     m: int
@@ -55,6 +66,7 @@ class IndexManifest:
         requested: The corpora that were asked for; empty means all of the store.
         corpora: Fingerprint of each corpus that is in it.
         vectors: Number of vectors; a passage has one or more.
+        storage: How the vectors are kept.
         generation: Folder, beside the manifest, that holds the files.
         hnsw: None if the graph could not be built; then search is exact.
         hnsw_reason: Why it could not.
@@ -66,10 +78,11 @@ class IndexManifest:
     embedder: EmbedderIdentity
     passages: int
     vectors: int
+    storage: Storage
     generation: str
     files: tuple[IndexFile, ...]
     bm25: Bm25Parameters
-    hnsw: HnswParameters | None
+    hnsw: GraphParameters | None
     hnsw_reason: str = ""
     schema_version: int = SCHEMA_VERSION
 
@@ -110,9 +123,11 @@ class IndexManifest:
             embedder=EmbedderIdentity(**embedder),
             files=tuple(IndexFile(**file) for file in row.pop("files")),
             bm25=Bm25Parameters(**row.pop("bm25")),
-            hnsw=HnswParameters(**hnsw) if hnsw else None,
+            hnsw=GraphParameters(**hnsw) if hnsw else None,
             **row,
         )
+        if manifest.storage not in GRAPH_FILES:
+            raise ValueError(f"vectors are kept as {manifest.storage!r}")
         names = (manifest.generation, *(file.name for file in manifest.files))
         if any(Path(name).name != name or name in {"", ".", ".."} for name in names):
             raise ValueError("a file name leads out of the folder")

@@ -15,6 +15,7 @@ from functools import lru_cache
 from importlib import resources
 
 from medqa_tui.corpus.record import PassageRecord
+from medqa_tui.domain import Passage
 
 _WORD = re.compile(r"[a-z]+", re.IGNORECASE)
 _SUFFIXES = ("s", "es", "ing", "ed", "ly", "y", "er")
@@ -22,6 +23,7 @@ _SHORTEST = 5
 # Mistakes allowed in words of up to so many letters.
 _MISTAKES = ((5, 1), (7, 2))
 _MOST_MISTAKES = 3
+_SMALL = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +105,24 @@ def vocabulary(records: Iterable[PassageRecord]) -> Counter[str]:
     """Return the words of the passages; their other phrasings may be misspelt on purpose."""
     found: Counter[str] = Counter()
     for record in records:
-        passage = record.passage
-        text = f"{passage.title} {passage.question or ''} {passage.text}"
-        found.update(word.lower() for word in _WORD.findall(text))
+        count_words(record.passage, found)
     return found
+
+
+def count_words(passage: Passage, into: Counter[str]) -> None:
+    """Add the words of a passage to `into`."""
+    text = f"{passage.title} {passage.question or ''} {passage.text}"
+    into.update(word.lower() for word in _WORD.findall(text))
+
+
+def kept_words(counts: Counter[str], passages: int) -> dict[str, int]:
+    """Return the words by which questions are read; of a large corpus not those it has once.
+
+    Among many texts a word that stands once is as often a slip of the pen as a rare name, and a
+    rare name that is typed right is found whether or not it is known here.
+    """
+    least = 2 if passages > _SMALL else 1
+    return {word: count for word, count in counts.items() if count >= least}
 
 
 def explained(text: str) -> tuple[str, ...]:

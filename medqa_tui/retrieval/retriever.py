@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from medqa_tui.corpus.store import CorpusStore
-from medqa_tui.domain import Evidence, Passage, Scores
+from medqa_tui.domain import Evidence, Passage, Scope
 from medqa_tui.errors import MedQAError
-from medqa_tui.retrieval import index as files
 from medqa_tui.retrieval import lexical
-from medqa_tui.retrieval.dense import DenseIndex, load_hnsw
+from medqa_tui.retrieval.candidates import Candidates
+from medqa_tui.retrieval.dense import DenseIndex
 from medqa_tui.retrieval.embedder import TextEmbedder
-from medqa_tui.retrieval.fusion import reciprocal_rank_fusion
+from medqa_tui.retrieval.fusion import fused_score
+from medqa_tui.retrieval.loading import exact_message, load_dense, load_vocabulary, load_words
 from medqa_tui.retrieval.manifest import REBUILD, IndexManifest
-from medqa_tui.retrieval.probe import probe_once
-from medqa_tui.retrieval.reading import Reader, Reading, vocabulary
+from medqa_tui.retrieval.proximity import pair_scores
+from medqa_tui.retrieval.reading import Reader, Reading
 from medqa_tui.retrieval.relevance import is_relevant
+from medqa_tui.retrieval.reranker import fused
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,14 +31,8 @@ if TYPE_CHECKING:
 
 Mode = Literal["hybrid", "bm25", "dense"]
 
-DENSE_WEIGHT = 1.0
-BM25_WEIGHT = 0.1
-"""On 93 lay questions over 199 starter cards, recall@1 / recall@5 of the fused list was .763 / .978
-with a weight of 0.5, .817 / .978 with 0.25 and .828 / .989 with 0.1; BM25 alone .710 / .860. It is
-not zero, since words are what finds a rare name that the embedder never saw."""
 POOL = 50
-READ_PASSAGES = 20_000
-"""A corpus of more passages is not read for its words, which would take seconds."""
+EVERYTHING = Scope()
 
 
 class PairScorer(Protocol):
@@ -45,6 +40,9 @@ class PairScorer(Protocol):
 
     @property
     def depth(self) -> int: ...
+
+    @property
+    def retrieval_weight(self) -> float: ...
 
     def score(self, query: str, texts: Sequence[str]) -> list[float]: ...
 
@@ -61,29 +59,6 @@ class SearchResult:
     evidence: tuple[Evidence, ...]
     relevant: bool
     notices: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(slots=True)
-class _Candidates:
-    """Positions in the index with what each arm says of them."""
-
-    order: list[int]
-    bm25: dict[int, float] = field(default_factory=dict)
-    bm25_rank: dict[int, int] = field(default_factory=dict)
-    dense: dict[int, float] = field(default_factory=dict)
-    dense_rank: dict[int, int] = field(default_factory=dict)
-    rrf: dict[int, float] = field(default_factory=dict)
-    rerank: dict[int, float] = field(default_factory=dict)
-
-    def scores(self, position: int) -> Scores:
-        return Scores(
-            dense=self.dense.get(position),
-            bm25=self.bm25.get(position),
-            rrf=self.rrf.get(position),
-            rerank=self.rerank.get(position),
-            dense_rank=self.dense_rank.get(position),
-            bm25_rank=self.bm25_rank.get(position),
-        )
 
 
 class Retriever:
@@ -104,15 +79,16 @@ class Retriever:
         self._store = store
         self._pool = settings.pool if settings else POOL
         self._rerank_depth = settings.rerank_depth if settings else 0
-        manifest.require(folder, (*lexical.FILES, files.IDS_FILE))
-        root = manifest.folder(folder)
-        self._ids: list[str] = json.loads((root / files.IDS_FILE).read_text(encoding="utf-8"))
-        self._words = lexical.LexicalIndex.load(root)
+        self._by_ranks = settings is not None and settings.fusion == "rrf"
+        words = load_words(folder, manifest, store)
+        self._ids, self._words = words.ids, words.index
         self._dense: DenseIndex | None = None
         self._embedder: TextEmbedder | None = None
         self._reranker: PairScorer | None = None
         self._reader: Reader | None = None
+        self._word_notices = words.notices
         self._notices: tuple[tuple[str, str], ...] = ()
+        self._scope: tuple[Scope, NDArray[np.bool_] | None] = (Scope(), None)
         self._attaching = threading.Lock()
 
     @classmethod
@@ -152,8 +128,8 @@ class Retriever:
                         REBUILD,
                     )
                 if self._dense is None:
-                    self._dense = self._load_dense()
-                self._reader = Reader(self._vocabulary(), embedder.knows)
+                    self._dense, self._notices = load_dense(self.folder, self.manifest)
+                self._reader = Reader(load_vocabulary(self.folder, self.manifest), embedder.knows)
                 self._embedder = embedder
             if reranker is not None:
                 self._reranker = reranker
@@ -163,38 +139,9 @@ class Retriever:
         """Whether the dense arm takes part."""
         return self._embedder is not None
 
-    def _vocabulary(self) -> Mapping[str, int]:
-        if self.manifest.passages > READ_PASSAGES:
-            return {}
-        return vocabulary(self._store.records(tuple(self.manifest.corpora)))
-
-    def _load_dense(self) -> DenseIndex:
-        import numpy as np
-
-        self.manifest.require(self.folder, (files.VECTORS_FILE, files.OWNERS_FILE))
-        root = self.manifest.folder(self.folder)
-        vectors = np.load(root / files.VECTORS_FILE, mmap_mode="r", allow_pickle=False)
-        owners = np.load(root / files.OWNERS_FILE, allow_pickle=False)
-        hnsw, why_not = None, self.manifest.hnsw_reason
-        if self.manifest.hnsw is not None:
-            problems = self.manifest.file_problems(self.folder, (files.HNSW_FILE,))
-            probe = probe_once(self.folder)
-            if problems:
-                why_not = "; ".join(problems)
-            elif not probe.ok:
-                why_not = probe.reason
-            else:
-                try:
-                    hnsw = load_hnsw(root / files.HNSW_FILE, *vectors.shape)
-                except (RuntimeError, ImportError) as error:
-                    why_not = str(error)
-        if hnsw is None:
-            self._notices = (("exact_search", _exact_message(why_not)),)
-        return DenseIndex(vectors, owners, hnsw)
-
-    def lexical(self, query: str, k: int, corpora: Sequence[str] = ()) -> tuple[Evidence, ...]:
+    def lexical(self, query: str, k: int, scope: Scope = EVERYTHING) -> tuple[Evidence, ...]:
         """Return the `k` best passages by BM25 alone; needs no model."""
-        candidates = self._by_words(query, k, self._allowed(corpora))
+        candidates = self._by_words(query, k, self._allowed(scope))
         return self._evidence(candidates, k)[0]
 
     def search(
@@ -203,17 +150,17 @@ class Retriever:
         k: int,
         mode: Mode = "hybrid",
         rerank: bool = True,
-        corpora: Sequence[str] = (),
+        scope: Scope = EVERYTHING,
     ) -> SearchResult:
         """Return the `k` best passages for `query`, best first, numbered from 1.
 
         Args:
             mode: Which arms take part; a dense arm that is not there is left out, with a notice.
             rerank: Whether the reranker, if there is one, orders the top.
-            corpora: Names of the corpora to search; all of the index if empty.
+            scope: What part of the index to search.
         """
-        notices: list[tuple[str, str]] = []
-        allowed = self._allowed(corpora)
+        notices: list[tuple[str, str]] = [*self._word_notices]
+        allowed = self._allowed(scope)
         pool = max(self._pool, k)
         embedder, dense = self._embedder, self._dense
         reading = self._reader.read(query) if self._reader else Reading(query)
@@ -229,11 +176,13 @@ class Retriever:
         else:
             vector = embedder.encode_query(reading.searched)
             words = self._by_words(reading.searched, pool if mode == "hybrid" else 0, allowed)
-            candidates = _fuse(words, dense.search(vector, pool, allowed), mode)
+            candidates = words.joined(dense.search(vector, pool, allowed))
             self._complete(candidates, reading.searched, vector, dense)
+            if mode == "hybrid":
+                self._fuse(candidates, reading.searched, dense)
             notices.extend(self._notices)
             if dense.failure is not None:
-                notices.append(("exact_search", _exact_message(dense.failure)))
+                notices.append(("exact_search", exact_message(dense.failure)))
         if rerank and self._reranker is not None:
             self._rerank(candidates, query, self._reranker)
         evidence, gone = self._evidence(candidates, k)
@@ -244,24 +193,33 @@ class Retriever:
         coverage = self._words.coverage(query, candidates.order[:k])
         return SearchResult(evidence, is_relevant(query, evidence, coverage), tuple(notices))
 
-    def _allowed(self, corpora: Sequence[str]) -> NDArray[np.bool_] | None:
+    def _allowed(self, scope: Scope) -> NDArray[np.bool_] | None:
+        if not scope.by_row and (
+            not scope.corpora or set(self.manifest.corpora) <= set(scope.corpora)
+        ):
+            return None
+        # The queries of a run all look at the same part.
+        kept, allowed = self._scope
+        if kept != scope or allowed is None:
+            allowed = self._covered(scope)
+            self._scope = (scope, allowed)
+        return allowed
+
+    def _covered(self, scope: Scope) -> NDArray[np.bool_]:
         import numpy as np
 
-        if not corpora or set(self.manifest.corpora) <= set(corpora):
-            return None
-        wanted = set(corpora)
+        if scope.by_row:
+            covered = self._store.within(scope)
+            return np.fromiter((i in covered for i in self._ids), bool, len(self._ids))
+        wanted = set(scope.corpora)
         return np.fromiter((i.split(":", 1)[0] in wanted for i in self._ids), bool, len(self._ids))
 
-    def _by_words(self, query: str, k: int, allowed: NDArray[np.bool_] | None) -> _Candidates:
+    def _by_words(self, query: str, k: int, allowed: NDArray[np.bool_] | None) -> Candidates:
         hits = lexical.best(self._words.scores(query), k, allowed) if k else []
-        return _Candidates(
-            order=[position for position, _ in hits],
-            bm25=dict(hits),
-            bm25_rank={position: rank for rank, (position, _) in enumerate(hits, 1)},
-        )
+        return Candidates.of_words(hits)
 
     def _complete(
-        self, found: _Candidates, query: str, vector: NDArray[np.float32], dense: DenseIndex
+        self, found: Candidates, query: str, vector: NDArray[np.float32], dense: DenseIndex
     ) -> None:
         """Give every candidate the score of the arm that did not bring it."""
         lacking = [position for position in found.order if position not in found.dense]
@@ -270,17 +228,35 @@ class Retriever:
         for position in found.order:
             found.bm25.setdefault(position, float(scores[position]))
 
-    def _rerank(self, found: _Candidates, query: str, reranker: PairScorer) -> None:
+    def _fuse(self, found: Candidates, query: str, dense: DenseIndex) -> None:
+        """Put the candidates in one order, by their scores or by their ranks in the arms."""
+        passages = self._store.get([self._ids[position] for position in found.order])
+        texts = [_whole(passages.get(self._ids[position])) for position in found.order]
+        pairs = pair_scores(query, texts, self._words.idf)
+        found.fused = {
+            position: fused_score(
+                found.dense[position], found.bm25[position], pair, dense.crowding(position)
+            )
+            for position, pair in zip(found.order, pairs, strict=True)
+        }
+        by = found.rrf if self._by_ranks else found.fused
+        found.order = sorted(found.order, key=lambda position: (-by[position], position))
+
+    def _rerank(self, found: Candidates, query: str, reranker: PairScorer) -> None:
         head = found.order[: self._rerank_depth or reranker.depth]
         passages = self._store.get([self._ids[position] for position in head])
         head = [position for position in head if self._ids[position] in passages]
         texts = [_shown(passages[self._ids[position]]) for position in head]
-        found.rerank = dict(zip(head, reranker.score(query, texts), strict=True))
+        scores = reranker.score(query, texts)
+        found.rerank = dict(zip(head, scores, strict=True))
+        retrieved = found.fused or found.dense
+        own = [retrieved.get(position, 0.0) for position in head]
+        by = dict(zip(head, fused(scores, own, reranker.retrieval_weight), strict=True))
         # Stable: equal scores keep the order of fusion. What was not scored follows.
-        head = sorted(head, key=lambda position: -found.rerank[position])
+        head = sorted(head, key=lambda position: -by[position])
         found.order = head + [p for p in found.order if p not in found.rerank]
 
-    def _evidence(self, found: _Candidates, k: int) -> tuple[tuple[Evidence, ...], int]:
+    def _evidence(self, found: Candidates, k: int) -> tuple[tuple[Evidence, ...], int]:
         """Return the first `k` candidates as evidence, and how many the store no longer has."""
         passages = self._store.get([self._ids[position] for position in found.order[:k]])
         items: list[Evidence] = []
@@ -291,25 +267,16 @@ class Retriever:
         return tuple(items), min(k, len(found.order)) - len(items)
 
 
-def _fuse(words: _Candidates, nearest: list[tuple[int, float]], mode: Mode) -> _Candidates:
-    order = [position for position, _ in nearest]
-    ranks = {position: rank for rank, position in enumerate(order, 1)}
-    found = replace(words, order=order, dense=dict(nearest), dense_rank=ranks)
-    if mode == "hybrid":
-        fused = reciprocal_rank_fusion([words.order, order], [BM25_WEIGHT, DENSE_WEIGHT])
-        found.order = [position for position, _ in fused]
-        found.rrf = dict(fused)
-    return found
-
-
 def _shown(passage: Passage) -> str:
     return f"{passage.question or passage.title}\n{passage.text}"
+
+
+def _whole(passage: Passage | None) -> str:
+    if passage is None:
+        return ""
+    return f"{passage.title}\n{passage.question or ''}\n{passage.text}"
 
 
 def _spelling_message(reading: Reading) -> str:
     pairs = [f"{right} for {typed}" for typed, right in reading.corrections]
     return f"Read {', '.join(pairs)}."
-
-
-def _exact_message(why: str) -> str:
-    return f"Searching every vector instead of the fast index: {why}."

@@ -12,7 +12,8 @@ from medqa_tui.corpus.record import CorpusInfo, PassageRecord
 from medqa_tui.corpus.store import CorpusStore
 from medqa_tui.domain import Passage
 from medqa_tui.errors import MedQAError
-from medqa_tui.retrieval import index as module
+from medqa_tui.retrieval import building as module
+from medqa_tui.retrieval import manifest as files
 from medqa_tui.retrieval import probe
 from medqa_tui.retrieval.index import IndexManifest, build_index, verify_index
 
@@ -58,7 +59,7 @@ def test_a_fresh_index_is_fine(store, folder):
     assert IndexManifest.read(folder) == manifest
     assert verify_index(folder, store, embedder) == []
     assert manifest.hnsw is not None
-    vectors = np.load(manifest.folder(folder) / module.VECTORS_FILE)
+    vectors = np.load(manifest.folder(folder) / files.VECTORS_FILE)
     expected = embedder.encode([t for r in store.records() for t in r.dense_texts])
     np.testing.assert_allclose(vectors, expected, atol=1e-6)
 
@@ -169,7 +170,7 @@ class Killed(HashingEmbedder):
 def test_a_killed_build_resumes_and_the_old_index_stays(store, folder, monkeypatch):
     monkeypatch.setattr(module, "SHARD", 32)
     old = build_index(store, HashingEmbedder(), folder)
-    fill(store, 100)
+    fill(store, 160)
     code = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -177,7 +178,7 @@ from pathlib import Path
 import test_retrieval_index as t
 t.module.SHARD = 32
 with t.CorpusStore(Path({str(store.path)!r})) as store:
-    t.build_index(store, t.Killed(4), Path({str(folder)!r}))
+    t.build_index(store, t.Killed(3), Path({str(folder)!r}))
 """
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
     assert done.returncode == -9, done.stderr
@@ -185,11 +186,62 @@ with t.CorpusStore(Path({str(store.path)!r})) as store:
     assert verify_index(folder) == []
     embedder = HashingEmbedder()
     new = build_index(store, embedder, folder)
-    assert len(embedder.encoded) == 200 - 3 * 32
+    # 60 passages were known from the old index, two shards from the killed build.
+    assert len(embedder.encoded) == 200 - 2 * 32
     assert verify_index(folder, store, embedder) == []
-    vectors = np.load(new.folder(folder) / module.VECTORS_FILE)
+    vectors = np.load(new.folder(folder) / files.VECTORS_FILE)
     expected = HashingEmbedder().encode([t for r in store.records() for t in r.dense_texts])
     np.testing.assert_allclose(vectors, expected, atol=1e-6)
+
+
+def test_only_what_is_new_is_embedded(store, folder):
+    build_index(store, HashingEmbedder(), folder)
+    embedder = HashingEmbedder()
+    fill(store, 5, "more")
+    calls = []
+    manifest = build_index(store, embedder, folder, on_progress=lambda *at: calls.append(at))
+    # A text of another corpus that reads the same has its vector already.
+    assert embedder.encoded == []
+    store.replace(CorpusInfo("notes"), [record(n) for n in range(10, 63)])
+    manifest = build_index(store, embedder, folder, on_progress=lambda *at: calls.append(at))
+    assert len(embedder.encoded) == 2 * 3
+    assert calls[-1] == (manifest.vectors, manifest.vectors)
+    assert verify_index(folder, store, embedder) == []
+    vectors = np.load(manifest.folder(folder) / files.VECTORS_FILE)
+    expected = HashingEmbedder().encode([t for r in store.records() for t in r.dense_texts])
+    np.testing.assert_allclose(vectors, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [files.VECTORS_FILE, files.KEYS_FILE])
+def test_vectors_that_were_damaged_are_made_anew(store, folder, name):
+    manifest = build_index(store, HashingEmbedder(), folder)
+    path = manifest.folder(folder) / name
+    whole = bytearray(path.read_bytes())
+    whole[-3] ^= 1
+    path.write_bytes(whole)
+    embedder = HashingEmbedder()
+    build_index(store, embedder, folder)
+    assert len(embedder.encoded) == 120
+    assert verify_index(folder, store, embedder) == []
+
+
+def test_another_model_embeds_everything_anew(store, folder):
+    build_index(store, HashingEmbedder(), folder)
+    other = HashingEmbedder(seed="x")
+    build_index(store, other, folder)
+    assert len(other.encoded) == 120
+
+
+def test_rounded_vectors_are_taken_over_too(store, folder):
+    pytest.importorskip("usearch")
+    build_index(store, HashingEmbedder(), folder)
+    embedder = HashingEmbedder()
+    manifest = build_index(store, embedder, folder, storage="int8")
+    assert embedder.encoded == []
+    assert (manifest.storage, manifest.hnsw is not None) == ("int8", True)
+    vectors = np.load(manifest.folder(folder) / files.VECTORS_FILE)
+    assert vectors.dtype == np.float16
+    assert verify_index(folder, store, embedder) == []
 
 
 def test_shards_of_other_work_are_not_used(store, folder, monkeypatch):
@@ -238,5 +290,5 @@ def test_without_a_working_hnswlib_the_index_is_exact(store, folder, monkeypatch
     manifest = build_index(store, HashingEmbedder(), folder)
     assert manifest.hnsw is None
     assert manifest.hnsw_reason == "it ended with SIGILL"
-    assert module.HNSW_FILE not in {file.name for file in manifest.files}
+    assert files.GRAPH_FILES["float32"] not in {file.name for file in manifest.files}
     assert verify_index(folder, store) == []

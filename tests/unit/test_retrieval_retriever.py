@@ -6,9 +6,9 @@ from hashing_embedder import HashingEmbedder
 from medqa_tui.config.schema import RetrievalSettings
 from medqa_tui.corpus.record import CorpusInfo, PassageRecord
 from medqa_tui.corpus.store import CorpusStore
-from medqa_tui.domain import Passage
+from medqa_tui.domain import Passage, Scope
 from medqa_tui.errors import MedQAError
-from medqa_tui.retrieval import index
+from medqa_tui.retrieval import manifest as index
 from medqa_tui.retrieval.index import build_index
 from medqa_tui.retrieval.retriever import Retriever
 
@@ -35,6 +35,7 @@ class Longest:
     """A reranker that likes long texts."""
 
     depth = 3
+    retrieval_weight = 0.0
 
     def __init__(self):
         self.seen = []
@@ -85,7 +86,7 @@ def test_both_arms_are_fused_and_every_score_is_there(store, folder):
         assert item.scores.dense is not None
         assert item.scores.bm25 is not None
         assert item.scores.rrf is not None
-    fused = [item.scores.rrf for item in result.evidence]
+    fused = [item.scores.fused for item in result.evidence]
     assert fused == sorted(fused, reverse=True)
     assert result.relevant
     assert result.notices == ()
@@ -125,10 +126,44 @@ def test_another_embedder_is_refused_in_words(store, folder):
 def test_only_the_asked_corpora_are_searched(store, folder):
     retriever = Retriever.open(folder, store, HashingEmbedder())
     for mode in ("bm25", "dense", "hybrid"):
-        found = retriever.search("gout fever asthma", 9, mode=mode, corpora=("notes",)).evidence
+        found = retriever.search(
+            "gout fever asthma", 9, mode=mode, scope=Scope(("notes",))
+        ).evidence
         assert set(ids(found)) == {"notes:gout#0", "notes:flu#0"}
-    assert retriever.search("gout", 9, corpora=("nowhere",)).evidence == ()
-    assert len(retriever.search("gout", 99, corpora=("cards", "notes")).evidence) == 8
+    assert retriever.search("gout", 9, scope=Scope(("nowhere",))).evidence == ()
+    assert len(retriever.search("gout", 99, scope=Scope(("cards", "notes"))).evidence) == 8
+
+
+def test_only_the_asked_sources_and_dates_are_searched(tmp_path):
+    with CorpusStore(tmp_path / "dated.db") as store:
+        texts = [("a", "NIH", "https://nih.gov/1", "2015-03-02"), ("b", "CDC", None, "2019-01-01")]
+        texts += [("c", "Notes", "https://NIH.gov/2", None)]
+        records = [
+            PassageRecord(Passage(f"x:{n}#0", "x", n, "Gout", f"Gout {n}.", None, s, u, None, d))
+            for n, s, u, d in texts
+        ]
+        store.replace(CorpusInfo("x"), records)
+        build_index(store, HashingEmbedder(), tmp_path / "index")
+        retriever = Retriever.open(tmp_path / "index", store, HashingEmbedder())
+
+        def found(**scope):
+            return {i[2] for i in ids(retriever.search("gout", 9, scope=Scope(**scope)).evidence)}
+
+        assert found() == {"a", "b", "c"}
+        assert found(sources=("nih",)) == {"a", "c"}
+        assert found(sources=("cdc", "notes")) == {"b", "c"}
+        assert found(since="2016") == {"b"}
+        assert found(until="2015") == {"a"}
+        assert found(since="2015-03-02", until="2019-01") == {"a", "b"}
+        assert found(corpora=("x",), sources=("nih",), until="2020") == {"a"}
+        assert found(corpora=("y",), sources=("nih",)) == set()
+
+
+def test_fusion_by_ranks_can_be_chosen(store, folder):
+    settings = RetrievalSettings(fusion="rrf")
+    retriever = Retriever.open(folder, store, HashingEmbedder(), settings=settings)
+    scores = [item.scores for item in retriever.search("what is a stroke", 8).evidence]
+    assert [s.rrf for s in scores] == sorted((s.rrf for s in scores), reverse=True)
 
 
 def test_the_reranker_orders_the_head_only(store, folder):
@@ -152,9 +187,18 @@ def test_the_depth_can_be_set(store, folder):
     assert len(reranker.seen[0]) == 5
 
 
-def test_a_damaged_word_index_is_not_opened(store, folder):
+@pytest.mark.parametrize("name", ["bm25-data.npy", "ids.json"])
+def test_a_damaged_word_index_is_made_anew_and_said(store, folder, name):
+    whole = Retriever.open(folder, store, HashingEmbedder()).search("itchy skin", 5)
     manifest = index.IndexManifest.read(folder)
-    (manifest.folder(folder) / "bm25-data.npy").write_bytes(b"x")
+    (manifest.folder(folder) / name).write_bytes(b"x")
+    result = Retriever.open(folder, store, HashingEmbedder()).search("itchy skin", 5)
+    assert ids(result.evidence) == ids(whole.evidence)
+    ((code, message),) = result.notices
+    assert code == "damaged_index"
+    assert f"{name} has 1 bytes instead of" in message
+    # Positions would name other passages.
+    store.remove("notes")
     with pytest.raises(MedQAError, match="damaged"):
         Retriever.open(folder, store)
 
@@ -162,7 +206,7 @@ def test_a_damaged_word_index_is_not_opened(store, folder):
 def test_a_damaged_graph_means_exact_search_and_a_notice(store, folder):
     manifest = index.IndexManifest.read(folder)
     whole = Retriever.open(folder, store, HashingEmbedder()).search("itchy skin", 5)
-    path = manifest.folder(folder) / index.HNSW_FILE
+    path = manifest.folder(folder) / index.GRAPH_FILES["float32"]
     path.write_bytes(path.read_bytes()[:-8] + b"12345678")
     result = Retriever.open(folder, store, HashingEmbedder()).search("itchy skin", 5)
     assert ids(result.evidence) == ids(whole.evidence)
