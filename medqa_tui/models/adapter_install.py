@@ -188,7 +188,8 @@ def download(
 def known_bases(paths: Paths) -> list[str]:
     """Return the ids of the models that profiles and known adapters name, installed ones first."""
     names = [active.base for active in adapters.load_all(paths)]
-    names += [profile.generator.id for profile in catalog.profiles()]
+    for profile in catalog.profiles():
+        names += [profile.generator.id, *profile.bases]
     names += [adapter.base for adapter in public_adapters()]
     return list(dict.fromkeys(names))
 

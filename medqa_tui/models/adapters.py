@@ -133,9 +133,9 @@ def use(paths: Paths, profile: str | None, name: str | None) -> Active:
         NotSetUpError: That profile is not installed.
         UsageError: There is no such adapter, or it does not fit the profile's model.
     """
+    adapter = None if name is None else get(paths, name)
     active = _active(paths, profile)
-    if name is not None:
-        adapter = get(paths, name)
+    if adapter is not None:
         record = InstallRecord.read(active.generator_dir(paths))
         problems = check(
             adapter.folder,
@@ -149,8 +149,7 @@ def use(paths: Paths, profile: str | None, name: str | None) -> Active:
                 problems[0],
                 _other_profile(paths, adapter, active) or "medqa-tui adapter list",
             )
-        name = adapter.name
-    changed = replace(active, adapter=name)
+    changed = replace(active, adapter=adapter.name if adapter else None)
     if changed != active:
         changed.write(paths)
     return changed

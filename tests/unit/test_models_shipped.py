@@ -85,7 +85,9 @@ def test_an_unknown_name_ships_nothing() -> None:
     assert shipped_folder("no-such-adapter") is None
 
 
-SHIPPED = [(p.adapter, p.generator) for p in profiles() if p.adapter]
+SHIPPED = [
+    (p.adapter, p.generator) for p in profiles() if p.adapter and p.adapter_component is None
+]
 
 
 def folder_of(name: str) -> Path:
