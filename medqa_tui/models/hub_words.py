@@ -59,6 +59,7 @@ def in_words(error: Exception, source: HubSource, folder: Path, again: str) -> M
     said = _Said(source, again)
     match error:
         case MedQAError():
+            error.hint = error.hint or f"{again} (it downloads that file anew)"
             return error
         case GatedRepoError():
             return said.gated(_status(error))

@@ -159,4 +159,5 @@ def _hash(
 
 
 def _wrong(title: str, detail: str) -> DownloadError:
-    return DownloadError(title, detail, "medqa-tui setup (it downloads that file anew)")
+    # What to type depends on what the file is for; the caller knows that.
+    return DownloadError(title, detail)

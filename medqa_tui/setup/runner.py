@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 from collections.abc import Callable
@@ -137,8 +138,12 @@ def run_setup(
         Cancelled: `cancel` was set.
         MedQAError: Anything else, such as a full disk.
     """
-    profile = find_profile(options.profile or settings.profile, paths, options.base)
     tell = on_event or _silent
+    if options.source is not None:
+        from medqa_tui.setup.folder import set_up_from
+
+        return set_up_from(options, paths, settings, tell, cancel)
+    profile = find_profile(options.profile or settings.profile, paths, options.base)
     offline = options.offline or settings.offline
     plan = make_plan(profile, paths)
     if options.dry_run:
@@ -267,11 +272,16 @@ class _Run:
             message = step()
         except (MedQAError, OSError) as error:
             said = error if isinstance(error, MedQAError) else disk_error(error, self.paths.data)
+            said.hint = self._for_this_profile(said.hint)
             self.tell(SetupEvent(phase, PhaseState.FAILED, said.title))
             if said is error:
                 raise
             raise said from error
         self.tell(SetupEvent(phase, PhaseState.DONE, message))
+
+    def _for_this_profile(self, hint: str) -> str:
+        """Let the command in a hint set up the profile in hand, which may not be the default."""
+        return re.sub(r"medqa-tui setup(?! --)", again_command(self.plan.profile.name), hint)
 
     def _preflight(self) -> str:
         self.findings = preflight.look(self.plan, self.paths, self.offline)

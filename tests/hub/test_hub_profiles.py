@@ -1,0 +1,130 @@
+"""`medqa-tui setup --profile flashcards` as typed, against the loopback hub, to an answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from medqa_tui.models.active import load_active
+from medqa_tui.models.catalog import get_profile
+from medqa_tui.models.records import InstallRecord
+from medqa_tui.paths import Paths
+
+from . import stand_ins
+from .loopback import Fault, LoopbackHub
+
+FLASHCARDS = get_profile("flashcards")
+QUESTION = "What are the symptoms of asthma?"
+
+
+def paths_of(home: Path) -> Paths:
+    return Paths(home / "config", home / "data", home / "cache", home / "state", home / "run")
+
+
+def environment(hub: LoopbackHub, home: Path) -> dict[str, str]:
+    kept = {
+        key: value for key, value in os.environ.items() if not key.startswith(("MEDQA_", "HF_"))
+    }
+    own = {"MEDQA_HOME": str(home), "OMP_NUM_THREADS": "1", "MEDQA_ENGINE__THREADS": "1"}
+    return {**kept, **hub.environment(home / "hf"), **own}
+
+
+def run(hub: LoopbackHub, home: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "medqa_tui", *args],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env=environment(hub, home),
+    )
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return stand_ins.build_flashcards(tmp_path_factory.mktemp("stand-ins"))
+
+
+@pytest.fixture
+def hub() -> Iterator[LoopbackHub]:
+    with LoopbackHub() as served_hub:
+        yield served_hub
+
+
+def test_flashcards_from_the_hub_to_an_answer(
+    hub: LoopbackHub, served: dict[str, Path], tmp_path: Path
+) -> None:
+    commits = stand_ins.serve(hub, served)
+    home, weights = tmp_path / "home", f"/{FLASHCARDS.generator.id}/resolve/*/model.safetensors"
+
+    # First the large file is wrong, as the user meets it.
+    hub.fail(weights, Fault.wrong_bytes())
+    done = run(hub, home, "setup", "--profile", "flashcards", "--yes")
+    assert done.returncode == 4, done.stderr
+    assert "not what the hub promised" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "medqa-tui setup --profile flashcards" in done.stderr
+    assert load_active(paths_of(home)) is None
+    hub.heal()
+
+    # Then kill -9 in the middle of it.
+    hub.fail(weights, Fault.hold(0.5))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "medqa_tui", "setup", "--profile", "flashcards", "--yes"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(hub, home),
+    )
+    assert hub.holding.wait(120)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    hub.release.set()
+    assert load_active(paths_of(home)) is None
+
+    done = run(hub, home, "setup", "--profile", "flashcards", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "Ready" in done.stdout
+    _is_installed(paths_of(home), commits)
+
+    # Nothing is asked of the hub any more; the profile that was set up answers by itself.
+    before = len(hub.requests)
+    done = run(hub, home, "ask", "--json", "--no-save", QUESTION)
+    assert done.returncode in {0, 5}, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["model"]["profile"] == "flashcards"
+    assert answer["model"]["base"] == FLASHCARDS.generator.id
+    assert answer["model"]["adapter"] == FLASHCARDS.adapter
+    assert answer["model"]["quantization"] == "nf4"
+    assert answer["evidence"]
+    assert answer["evidence"][0]["scores"]["rerank"] is not None
+    assert len(hub.requests) == before
+    again = run(hub, home, "setup", "--profile", "flashcards")
+    assert "Nothing to do" in again.stdout
+    assert len(hub.requests) == before
+    run(hub, home, "engine", "stop")
+
+
+def _is_installed(paths: Paths, commits: dict[str, str]) -> None:
+    active = load_active(paths)
+    assert active is not None
+    assert active.profile == "flashcards"
+    assert active.problems(paths, deep=True) == []
+    for component in FLASHCARDS.components:
+        record = InstallRecord.read(component.home(paths) / component.name)
+        assert record is not None
+        assert record.revision == commits[component.id]
+        assert record.id == component.id
+    generator = InstallRecord.read(active.generator_dir(paths))
+    assert generator is not None
+    assert generator.quantization == "NF4"
+    assert not (paths.cache / "setup").exists()
+    assert 'profile = "flashcards"' in paths.config_file.read_text("utf-8")
