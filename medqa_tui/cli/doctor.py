@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medqa_tui.cli import diagnostics, options, output, terminal
+from medqa_tui.cli import diagnostics, interrupt, options, output, terminal
+from medqa_tui.doctor.report import Check, CheckStatus, fail, ok
 from medqa_tui.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from medqa_tui.config import Settings
-    from medqa_tui.doctor.report import Check
+    from medqa_tui.doctor.deep import Damage, OnProgress
+    from medqa_tui.doctor.repair import Repair
+    from medqa_tui.paths import Paths
 
 _MARKS = {
     "ok": ("✓", "ok", "green"),
@@ -25,34 +31,142 @@ _MARK_WIDTH, _NAME_WIDTH = 10, 14
 
 def command(
     ctx: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="Where --report writes to; without it, stdout."),
+    ] = None,
     *,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Hash every installed file.", show_default=False)
+        bool,
+        typer.Option("--deep", help="Read everything installed to its last byte."),
+    ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Repair without asking; with --deep.")
+    ] = False,
+    report: Annotated[
+        bool,
+        typer.Option("--report", help="Write a text for others, without any question in it."),
     ] = False,
 ) -> int:
     """Check the installation and say how to fix it.
 
-    Nothing is changed and nothing is fetched. Exit codes: 0 nothing failed, 1 something did.
+    Nothing is changed and nothing is fetched, but by --repair. Exit codes: 0 nothing failed, 1
+    something did, or stays broken after a repair, 130 interrupted.
     """
     from medqa_tui.doctor import checks
     from medqa_tui.paths import get_paths
 
+    if file is not None and not report:
+        raise UsageError("A file is only written with --report.", f"{file}.", "medqa-tui doctor -h")
     chosen = options.current(ctx)
-    settings, found = _settings(chosen.overrides())
-    with diagnostics.StatusLine() as line:
-        found += checks.run(get_paths(), settings, deep, line.show)
-    failed = sum(check.status is checks.CheckStatus.FAIL for check in found)
-    if chosen.json:
+    paths, (settings, found) = get_paths(), _settings(chosen.overrides())
+    cancel = threading.Event()
+    with diagnostics.StatusLine() as line, interrupt.first_calls(cancel.set):
+        found += checks.run(paths, settings, line.show)
+        damages: list[Damage] = []
+        if deep or repair:
+            found, damages = _look_deep(paths, found, line, cancel)
+    if report:
+        return _report(paths, found, chosen, file)
+    if not chosen.json:
+        _print_all(found)
+    repairs: list[Repair] = []
+    if damages and (repair or _agreed(chosen)):
+        with diagnostics.StatusLine() as line, interrupt.first_calls(cancel.set):
+            repairs = _repair(paths, settings, damages, line, cancel)
+            found, _ = _look_deep(paths, _unbroken(found, damages), line, cancel)
+        if not chosen.json:
+            _tell_of(repairs, found)
+    return _end(found, repairs, json=chosen.json)
+
+
+def _look_deep(
+    paths: Paths, found: list[Check], line: diagnostics.StatusLine, cancel: threading.Event
+) -> tuple[list[Check], list[Damage]]:
+    from medqa_tui.doctor import checks
+    from medqa_tui.doctor.deep import as_checks, inspect
+
+    damages, told = inspect(paths, _shown_on(line), cancel)
+    return checks.merge(found, as_checks(damages, told)), damages
+
+
+def _unbroken(found: list[Check], damages: list[Damage]) -> list[Check]:
+    """Return the checks without those that a repair may have made out of date."""
+    repaired = {damage.part.value for damage in damages}
+    return [check for check in found if check.name not in repaired]
+
+
+def _repair(
+    paths: Paths,
+    settings: Settings,
+    damages: list[Damage],
+    line: diagnostics.StatusLine,
+    cancel: threading.Event,
+) -> list[Repair]:
+    from medqa_tui.doctor.repair import repair
+
+    return repair(damages, paths, settings, _shown_on(line), cancel)
+
+
+def _shown_on(line: diagnostics.StatusLine) -> OnProgress:
+    def show(message: str, done: int | None, total: int | None) -> None:
+        fraction = done / total if done is not None and total else None
+        line.show(message, fraction, diagnostics.amount(done, total, "bytes") if total else "")
+
+    return show
+
+
+def _agreed(chosen: options.Options) -> bool:
+    """Ask, where somebody can answer, whether to repair."""
+    if chosen.json or not (terminal.is_terminal(sys.stdin) and terminal.is_terminal(sys.stderr)):
+        return False
+    try:
+        said = output.read_line("Repair what can be repaired? [Y/n] ")
+    except EOFError:
+        return False
+    return said.strip().casefold() in {"", "y", "yes"}
+
+
+def _report(paths: Paths, found: list[Check], chosen: options.Options, file: Path | None) -> int:
+    from medqa_tui.cli.files import write_private
+    from medqa_tui.doctor.sharing import compose
+
+    text = compose(paths, found, chosen.overrides())
+    if file is not None:
+        write_private(file, text)
+        diagnostics.note(f"Written to {file}. It holds no question and no answer; look it over.")
+    elif chosen.json:
+        from medqa_tui.contract import SCHEMA_VERSION
+
+        output.emit_json({"schema_version": SCHEMA_VERSION, "report": text})
+    else:
+        output.write(text, end="")
+    return ExitCode.OK
+
+
+def _tell_of(repairs: list[Repair], found: list[Check]) -> None:
+    output.write()
+    for each in repairs:
+        _print(
+            Check(each.name, CheckStatus.OK if each.ok else CheckStatus.FAIL, each.done, each.fix)
+        )
+    output.write()
+    _print_all([check for check in found if check.status is not CheckStatus.OK])
+
+
+def _end(found: list[Check], repairs: list[Repair], *, json: bool) -> int:
+    failed = sum(check.status is CheckStatus.FAIL for check in found)
+    if json:
         from medqa_tui.contract import SCHEMA_VERSION
 
         rows = [
             {"name": c.name, "status": c.status.value, "detail": c.detail, "fix": c.fix}
             for c in found
         ]
-        output.emit_json({"schema_version": SCHEMA_VERSION, "ok": not failed, "checks": rows})
+        done = [{**asdict(each), "part": each.part.value} for each in repairs]
+        record = {"schema_version": SCHEMA_VERSION, "ok": not failed, "checks": rows}
+        output.emit_json({**record, "repairs": done} if repairs else record)
     else:
-        for check in found:
-            _print(check)
         diagnostics.note(_verdict(failed))
     return ExitCode.FAILURE if failed else ExitCode.OK
 
@@ -60,7 +174,6 @@ def command(
 def _settings(overrides: dict[str, object]) -> tuple[Settings, list[Check]]:
     """Return the settings, or the defaults and what is wrong with the settings."""
     from medqa_tui.config import Settings, load_settings
-    from medqa_tui.doctor.report import fail, ok
     from medqa_tui.paths import get_paths
 
     try:
@@ -71,6 +184,11 @@ def _settings(overrides: dict[str, object]) -> tuple[Settings, list[Check]]:
     path = get_paths().config_file
     where = path if path.exists() else f"{path} (not there, so defaults count)"
     return settings, [ok("settings", f"Profile {settings.profile}. File: {where}.")]
+
+
+def _print_all(found: list[Check]) -> None:
+    for check in found:
+        _print(check)
 
 
 def _print(check: Check) -> None:

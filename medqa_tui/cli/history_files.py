@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medqa_tui.cli import diagnostics, options, output
+from medqa_tui.cli.files import write_private
 from medqa_tui.cli.history_shared import Since, counted, find, open_store, parse_since, record
 from medqa_tui.errors import ExitCode, MedQAError, UsageError
 
@@ -56,7 +57,7 @@ def export(
     if target is None:
         output.write(text, end="")
         return ExitCode.OK
-    _write(target, text, force=force)
+    write_private(target, text, force=force, option="--force")
     if options.current(ctx).json:
         output.emit_json(
             record({"path": str(target), "format": chosen.value, "entries": len(entries)})
@@ -99,29 +100,6 @@ def _format(form: str | None, target: Path | None, *, json: bool) -> ExportForma
             "There is no such format:", f"{form}.", "One of: --format md, json or html"
         )
     return ExportFormat(wanted)
-
-
-def _write(target: Path, text: str, *, force: bool) -> None:
-    """Write the file whole or not at all, for its owner alone.
-
-    Raises:
-        UsageError: It is there already, and may not be replaced.
-        MedQAError: It cannot be written.
-    """
-    from medqa_tui.models.files import write_atomic
-
-    if target.is_dir() or (target.exists() and not force):
-        what = "is a folder" if target.is_dir() else "exists already"
-        hint = "Name a file in it." if target.is_dir() else "Use another name, or add --force"
-        raise UsageError(f"The file {what}:", f"{target}.", hint)
-    try:
-        write_atomic(target, text.encode())
-    except OSError as error:
-        raise MedQAError(
-            "The file could not be written.",
-            f"{target}: {error.strerror or error}.",
-            "Name a file in a folder of yours: --output FILE",
-        ) from error
 
 
 def _read(source: str) -> str:

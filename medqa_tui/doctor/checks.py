@@ -15,13 +15,12 @@ if TYPE_CHECKING:
     from medqa_tui.doctor.trial import Outcome
     from medqa_tui.paths import Paths
 
-__all__ = ["Check", "CheckStatus", "run"]
+__all__ = ["Check", "CheckStatus", "merge", "run"]
 
 
 def run(
     paths: Paths,
     settings: Settings,
-    deep: bool = False,
     on_start: Callable[[str], None] | None = None,
 ) -> list[Check]:
     """Look at everything and change nothing; opens no connection but to the local engine.
@@ -30,7 +29,6 @@ def run(
     crash there is a finding here. Works on a machine on which nothing is set up.
 
     Args:
-        deep: Whether every installed file is hashed.
         on_start: Called with what is being looked at, in words.
     """
     say = on_start or _silent
@@ -45,9 +43,9 @@ def run(
         ("bitsandbytes", partial(libraries.check_bitsandbytes, outcome)),
         ("device", partial(libraries.check_device, outcome, settings)),
         ("hnswlib", libraries.check_hnswlib),
-        ("models", partial(installed.check_models, paths, settings, deep)),
+        ("models", partial(installed.check_models, paths, settings)),
         ("corpora", partial(installed.check_corpora, paths)),
-        ("index", partial(installed.check_index, paths)),
+        ("index", partial(installed.check_index, paths, settings)),
         ("engine", partial(services.check_engine, paths, settings)),
         ("history", partial(services.check_history, paths, settings)),
         ("disk", partial(machine.check_disk, paths, settings)),
@@ -59,6 +57,19 @@ def run(
         say(f"Looking at {name}")
         found.append(_guarded(name, step))
     return found
+
+
+def merge(found: list[Check], deep: list[Check]) -> list[Check]:
+    """Return the checks of `run` with what the deep ones add; what either finds wrong counts."""
+    by_name = {check.name: check for check in deep}
+    merged = [
+        by_name.pop(check.name)
+        if check.name in by_name and check.status is not CheckStatus.FAIL
+        else check
+        for check in found
+    ]
+    known = {check.name for check in merged}
+    return [*merged, *(check for name, check in by_name.items() if name not in known)]
 
 
 def _outcome() -> Outcome:

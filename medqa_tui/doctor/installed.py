@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medqa_tui.doctor.report import Check, fail, ok, warn
+from medqa_tui.doctor.report import Check, fail, few, ok, warn
 from medqa_tui.models.active import Active, load_active
 from medqa_tui.models.records import InstallRecord
+from medqa_tui.setup.runner import again_command
 
 if TYPE_CHECKING:
     from medqa_tui.config import Settings
@@ -16,27 +17,29 @@ _SETUP = "medqa-tui setup"
 _BUILD = "medqa-tui index build"
 
 
-def check_models(paths: Paths, settings: Settings, deep: bool) -> Check:
-    """Compare the installed models with their install records; `deep` re-hashes every file."""
+def check_models(paths: Paths, settings: Settings) -> Check:
+    """Compare the installed models with their install records, without hashing them."""
     from medqa_tui.models.catalog import get_profile
 
     get_profile(settings.profile)
-    active = load_active(paths)
+    active = load_active(paths, settings.profile)
     if active is None:
-        return fail("models", f"Nothing is installed for the profile {settings.profile}.", _SETUP)
-    if active.profile != settings.profile:
-        detail = f"The profile {active.profile} is installed; {settings.profile} is asked for."
-        return fail("models", detail, _SETUP)
+        current = load_active(paths)
+        if current is None:
+            detail = f"Nothing is installed for the profile {settings.profile}."
+        else:
+            detail = f"The profile {current.profile} is installed; {settings.profile} is asked for."
+        return fail("models", detail, again_command(settings.profile))
     problems = []
     for folder in active.model_dirs(paths):
         record = InstallRecord.read(folder)
         if record is None:
             problems.append(f"{folder} is missing or has no install record.")
         else:
-            problems += record.problems(folder, deep=deep)
+            problems += record.problems(folder)
     if problems:
-        return fail("models", _few(problems), _SETUP)
-    how = "every file was hashed" if deep else "sizes match; --deep hashes every file"
+        return fail("models", few(problems), again_command(settings.profile))
+    how = "sizes match; --deep hashes every file"
     return ok("models", f"{_named(active, paths)}: {how}.")
 
 
@@ -48,7 +51,7 @@ def check_corpora(paths: Paths) -> Check:
     path = store_file(paths)
     if not path.is_file():
         return fail("corpora", f"There are no passages: {path} is missing.", _SETUP)
-    with CorpusStore(path) as store:
+    with CorpusStore(path, read_only=True) as store:
         names = sorted(store.fingerprints(()))
         passages = store.count()
     if not passages:
@@ -56,23 +59,23 @@ def check_corpora(paths: Paths) -> Check:
     return ok("corpora", f"{passages} passages of {', '.join(names)}.")
 
 
-def check_index(paths: Paths) -> Check:
+def check_index(paths: Paths, settings: Settings) -> Check:
     """Hash the index, and compare it with the corpora and with the embedder it was made with."""
     from medqa_tui.corpus.store import CorpusStore
     from medqa_tui.retrieval.index import IndexManifest, verify_index
     from medqa_tui.setup.plan import store_file
 
-    active = load_active(paths)
+    active = load_active(paths, settings.profile)
     if active is None:
         return fail("index", "There is no search index.", _SETUP)
     folder = active.index_dir(paths)
     if store_file(paths).is_file():
-        with CorpusStore(store_file(paths)) as store:
+        with CorpusStore(store_file(paths), read_only=True) as store:
             reasons = verify_index(folder, store)
     else:
         reasons = verify_index(folder)
     if reasons:
-        return fail("index", _few(reasons), _BUILD)
+        return fail("index", few(reasons), _BUILD)
     manifest = IndexManifest.read(folder)
     record = InstallRecord.read(active.embedder_dir(paths))
     made = (manifest.embedder.id, manifest.embedder.revision)
@@ -90,11 +93,3 @@ def _named(active: Active, paths: Paths) -> str:
     records = [InstallRecord.read(folder) for folder in active.model_dirs(paths)]
     names = [record.id for record in records if record is not None]
     return f"Profile {active.profile} with {', '.join(names)}"
-
-
-def _few(problems: list[str]) -> str:
-    """Return up to three problems, as sentences."""
-    shown = [f"{problem[:1].upper()}{problem[1:].rstrip('.')}." for problem in problems[:3]]
-    if len(problems) > len(shown):
-        shown.append(f"And {len(problems) - len(shown)} more.")
-    return " ".join(shown)

@@ -42,3 +42,11 @@ def warn(name: str, detail: str, fix: str) -> Check:
 def fail(name: str, detail: str, fix: str) -> Check:
     """Return a check that found something that keeps the program from answering."""
     return Check(name, CheckStatus.FAIL, detail, fix)
+
+
+def few(problems: list[str]) -> str:
+    """Return up to three problems, as sentences."""
+    shown = [f"{problem[:1].upper()}{problem[1:].rstrip('.')}." for problem in problems[:3]]
+    if len(problems) > len(shown):
+        shown.append(f"And {len(problems) - len(shown)} more.")
+    return " ".join(shown)

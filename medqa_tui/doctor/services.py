@@ -46,7 +46,7 @@ def check_history(paths: Paths, settings: Settings) -> Check:
             if _is_busy(error):
                 return ok("history", "Another program is writing to it now.")
             detail = f"{path} is damaged: {error}."
-            fix = "medqa-tui history list (it is moved aside, and a new one is begun)"
+            fix = "medqa-tui doctor --deep --repair (what can be read of it is saved)"
             return warn("history", detail, fix)
         if not settings.history.enabled:
             found += " Nothing new is (history.enabled)."

@@ -62,8 +62,11 @@ class Database:
             except (sqlite3.Error, OSError) as error:
                 raise in_words(error, self.path) from error
 
-    def repair(self) -> str:
+    def repair(self, sure: bool = False) -> str:
         """Repair the file if it is damaged; return what was done, which the user was told.
+
+        Args:
+            sure: It is damaged in a way that a quick check does not find.
 
         Raises:
             sqlite3.Error: It is locked.
@@ -77,7 +80,7 @@ class Database:
         try:
             with lock:
                 # Another process may have repaired it while this one waited.
-                done = salvage.repair(self.path, BUSY_S) if self.path.exists() else ""
+                done = salvage.repair(self.path, BUSY_S, sure) if self.path.exists() else ""
         except Timeout as error:
             raise sqlite3.OperationalError("database is locked") from error
         if done and self._tell is not None:

@@ -37,7 +37,7 @@ def is_damage(error: sqlite3.Error) -> bool:
     return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or of_index
 
 
-def repair(path: Path, patience: float) -> str:
+def repair(path: Path, patience: float, sure: bool = False) -> str:
     """Make a damaged file usable again; return what was done, in words, or nothing if it is sound.
 
     The caller holds the lock that keeps other repairs away. At any moment there is either the
@@ -45,6 +45,7 @@ def repair(path: Path, patience: float) -> str:
 
     Args:
         patience: Seconds to wait for another program that writes.
+        sure: It is damaged in a way that a quick check does not find.
 
     Raises:
         sqlite3.Error: The file is locked.
@@ -54,10 +55,11 @@ def repair(path: Path, patience: float) -> str:
         with closing(sqlite3.connect(path, timeout=patience)) as connection:
             connection.execute("PRAGMA secure_delete = ON")
             require_sound(connection)
-            if search.is_sound(connection):
+            if not search.is_sound(connection):
+                search.rebuild(connection)
+                return "The search index of the history was damaged and has been made anew."
+            if not sure:
                 return ""
-            search.rebuild(connection)
-            return "The search index of the history was damaged and has been made anew."
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             raise
