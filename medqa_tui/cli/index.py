@@ -83,9 +83,9 @@ def _installed(ctx: typer.Context) -> tuple[Paths, Settings, Active]:
     from medqa_tui.setup.runner import require_ready
 
     paths, settings = get_paths(), load_settings(options.current(ctx).overrides())
-    active = load_active(paths)
+    active = load_active(paths, settings.profile)
     # Not `require_ready` alone: a missing index is what these commands are for.
-    if active is None or active.profile != settings.profile or not store_file(paths).is_file():
+    if active is None or not store_file(paths).is_file():
         require_ready(paths, settings)
     assert active is not None
     return paths, settings, active

@@ -103,16 +103,19 @@ def _run(wanted: SetupOptions, paths: Paths, settings: Any, as_json: bool, *, ke
 
         report = run_setup(wanted, paths, settings, on_event, cancel)
     if keep:
-        _keep(report, settings)
+        _keep(report)
     _end(report, dry_run=False, as_json=as_json)
     return ExitCode.OK
 
 
-def _keep(report: SetupReport, settings: Any) -> None:
+def _keep(report: SetupReport) -> None:
     """Let the profile that was asked for answer from now on."""
     from medqa_tui.config import load_settings, write
+    from medqa_tui.models.active import set_current
+    from medqa_tui.paths import get_paths
 
     name = report.plan.profile.name
+    set_current(get_paths(), name)
     if load_settings().profile != name:
         write.set_value("profile", name)
         diagnostics.note(f"From now on {name} answers; `--profile NAME` chooses another.")

@@ -30,7 +30,7 @@ class Active:
         base: The generator's public id.
         index: Name of the folder under the indexes folder.
         adapter: The user's own, one from the hub, or one that ships with the package.
-        reranker: An installed cross-encoder, or one that ships with the package.
+        reranker: An installed cross-encoder, one trained here, or one that ships with the package.
     """
 
     profile: str
@@ -70,11 +70,12 @@ class Active:
         return own if own.is_dir() else shipped_folder(self.adapter) or own
 
     def reranker_dir(self, paths: Paths) -> Path | None:
-        """Return the folder of the cross-encoder in use, installed or shipped, if there is one."""
+        """Return the folder of the cross-encoder in use: installed, trained here, or shipped."""
         if self.reranker is None:
             return None
-        own = paths.models / self.reranker
-        return own if own.is_dir() else shipped_folder(self.reranker) or own
+        places = (paths.models / self.reranker, paths.adapters / self.reranker)
+        own = next((folder for folder in places if folder.is_dir()), None)
+        return own or shipped_folder(self.reranker) or places[0]
 
     def index_dir(self, paths: Paths) -> Path:
         """Return the folder of the index in use."""
@@ -98,6 +99,7 @@ class Active:
             else:
                 found += record.problems(folder, deep=deep)
         found += self._adapter_problems(paths, deep=deep)
+        found += self._reranker_problems(paths, deep=deep)
         if not (self.index_dir(paths) / "manifest.json").is_file():
             found.append(f"{self.index_dir(paths)} holds no index.")
         return found
@@ -120,6 +122,13 @@ class Active:
             unfit = check(adapter, self.base, base_folder=base_folder, revision=revision)
             return [*record.problems(adapter, deep=True), *unfit]
         return record.problems(adapter)
+
+    def _reranker_problems(self, paths: Paths, *, deep: bool) -> list[str]:
+        """Return why a re-ranker that is an adapter does not fit the embedder it lies over."""
+        folder, made_from = self.reranker_dir(paths), InstallRecord.read(self.embedder_dir(paths))
+        if folder is None or folder.parent == paths.models or made_from is None:
+            return []
+        return adapter_problems(folder, made_from.id, revision=made_from.revision, deep=deep)
 
     def write(self, paths: Paths, *, current: bool = False) -> None:
         """Record this among the installed profiles, in one atomic step.
@@ -165,6 +174,14 @@ def load_installed(paths: Paths) -> Installed | None:
         MedQAError: The file is there but cannot be read or understood.
     """
     return _read(paths)
+
+
+def set_current(paths: Paths, profile: str) -> None:
+    """Make an installed profile the one in use; nothing happens if it was never set up."""
+    with _changing(paths):
+        known = _read(paths)
+        if known is not None and known.get(profile) is not None and known.current != profile:
+            _write(paths, Installed(profile, known.profiles))
 
 
 def forget(paths: Paths, profile: str) -> None:

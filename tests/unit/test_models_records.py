@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import stat
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from wheelhouse import EMBEDDER_FILES, make_profile
 
 from medqa_tui.errors import MedQAError
-from medqa_tui.models.active import Active, load_active
-from medqa_tui.models.catalog import Component, Profile
+from medqa_tui.models.active import Active, forget, load_active, set_current
+from medqa_tui.models.catalog import Component, HubSource, Profile
 from medqa_tui.models.files import sync_tree, write_atomic
 from medqa_tui.models.install import incoming_folder, install, remove_leftovers
 from medqa_tui.models.records import RECORD_NAME, InstallRecord, installed_record
@@ -164,6 +164,61 @@ def test_a_bad_active_file_is_an_error_in_words(paths: Paths, text: str) -> None
     with pytest.raises(MedQAError) as caught:
         load_active(paths)
     assert "medqa-tui setup" in caught.value.hint
+
+
+def test_several_profiles_are_kept_and_one_is_in_use(paths: Paths, profile: Profile) -> None:
+    first = Active.of_profile(profile)
+    second = replace(first, profile="other", generator="other-generator")
+    first.write(paths)
+    second.write(paths)
+    assert load_active(paths) == first
+    assert load_active(paths, "other") == second
+    set_current(paths, "other")
+    assert load_active(paths) == second
+    assert load_active(paths, "tiny") == first
+    # Writing one leaves the other and the choice alone.
+    replace(first, adapter="mine").write(paths)
+    assert load_active(paths) == second
+    forget(paths, "other")
+    assert load_active(paths) == replace(first, adapter="mine")
+    forget(paths, "tiny")
+    assert load_active(paths) is None
+
+
+def test_what_an_earlier_version_wrote_is_read(paths: Paths, profile: Profile) -> None:
+    active = Active.of_profile(profile)
+    paths.data.mkdir(parents=True)
+    row = {"schema_version": 1, **asdict(active)}
+    paths.active_file.write_text(json.dumps(row), encoding="utf-8")
+    assert load_active(paths) == active
+    replace(active, profile="other").write(paths)
+    assert load_active(paths) == active
+    assert json.loads(paths.active_file.read_bytes())["schema_version"] == 2
+
+
+def test_a_file_that_nobody_can_read_is_replaced(paths: Paths, profile: Profile) -> None:
+    paths.data.mkdir(parents=True)
+    paths.active_file.write_text("{", encoding="utf-8")
+    Active.of_profile(profile).write(paths)
+    assert load_active(paths) == Active.of_profile(profile)
+
+
+def test_a_commit_of_the_hub_counts_as_the_branch_it_was(paths: Paths, profile: Profile) -> None:
+    source = HubSource("maker/model", size=1)
+    component = replace(profile.embedder, id="maker/model", revision="main", source=source)
+    paths.models.mkdir(parents=True)
+    incoming = incoming_folder(paths.models, component)
+    (incoming / "config.json").write_text("{}", encoding="utf-8")
+    commit = "0123456789" * 4
+    record = install(incoming, paths.models, component, commit)
+    assert record.revision == commit
+    assert f"maker/model@{commit}" in record.source
+    assert installed_record(paths.models, component) == record
+    pinned = replace(component, revision=commit, source=replace(source, revision=commit))
+    assert installed_record(paths.models, pinned) == record
+    other = "9876543210" * 4
+    moved = replace(component, revision=other, source=replace(source, revision=other))
+    assert installed_record(paths.models, moved) is None
 
 
 def test_active_says_what_is_missing(paths: Paths, profile: Profile) -> None:
