@@ -92,17 +92,23 @@ def make_plan(profile: Profile, paths: Paths) -> SetupPlan:
 
 
 def activation(profile: Profile, paths: Paths) -> Active:
-    """Return what is to be in use once `profile` is: its own components, the adapter as chosen."""
+    """Return what is to be in use once `profile` is: its own components, and what was chosen since.
+
+    An adapter that the user chose stays, and so does a re-ranker that was trained here.
+    """
     wanted = Active.of_profile(profile)
     try:
         before = load_active(paths, profile.name)
     except MedQAError:
         return wanted
-    if before is None or before.base != wanted.base or before == wanted:
+    if before is None or before.base != wanted.base:
         return wanted
-    kept = replace(wanted, adapter=before.adapter)
-    folder = kept.adapter_dir(paths)
-    return kept if folder is None or folder.is_dir() else wanted
+    chosen = replace(wanted, adapter=before.adapter)
+    folder = chosen.adapter_dir(paths)
+    kept = chosen if folder is None or folder.is_dir() else wanted
+    if before.reranker is not None and (paths.adapters / before.reranker).is_dir():
+        kept = replace(kept, reranker=before.reranker)
+    return kept
 
 
 def _ingest_needed(paths: Paths) -> bool:

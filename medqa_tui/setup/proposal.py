@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from medqa_tui.models.catalog import HubSource, Profile, Slot, get_profile, profiles
+from medqa_tui.models.catalog import HubSource, Profile, get_profile, profiles
 from medqa_tui.models.hub import hub_refuses
 from medqa_tui.paths import Paths
 from medqa_tui.setup import machine
@@ -99,6 +99,18 @@ def find_proposal(paths: Paths) -> Proposal:
     return propose(look_at_machine(paths))
 
 
+def find_better(profile: str, paths: Paths) -> str:
+    """Return a sentence on a larger profile that this machine can run; empty if there is none."""
+    found = find_proposal(paths)
+    if found.profile in {STARTER, profile}:
+        return ""
+    size = sum(component.source.size for component in get_profile(found.profile).components)
+    return (
+        f"This machine can run {found.profile} ({size / 1e9:.0f} GB): {found.reason} "
+        f"To have it: medqa-tui setup --profile {found.profile}"
+    )
+
+
 def is_community(profile: Profile) -> bool:
     """Say whether the profile answers with an adapter that nobody here has measured."""
     return profile.adapter_component is not None
@@ -114,8 +126,8 @@ def _room(profile: Profile) -> float:
 
 
 def _source(profile: Profile) -> HubSource:
-    source = get_profile(profile.name).generator.source
-    assert isinstance(source, HubSource), Slot.GENERATOR
+    source = profile.generator.source
+    assert isinstance(source, HubSource)
     return source
 
 

@@ -85,9 +85,10 @@ class PassageOpened(Message):
 
 @dataclass
 class SetupPlanned(Message, bubble=False):
-    """What setup would do."""
+    """What setup would do, and what else this machine could run, in words."""
 
     plan: SetupPlan
+    proposal: str = ""
 
 
 @dataclass

@@ -46,6 +46,7 @@ class Services:
         open_recorder: Gives the recorder of a new session, or None if history is off; the
             function it is given hears of a write that failed.
         plan: Blocking; what setup would install.
+        proposal: Blocking; another profile that fits this machine, in words; empty if none does.
         run_setup: Blocking; installs, reporting each phase, until `cancel` is set.
         engine_status: Blocking; what the running engine says of itself, None where there is none.
         clock: Seconds, for the elapsed time on screen.
@@ -59,6 +60,7 @@ class Services:
     plan: Callable[[Settings], SetupPlan]
     run_setup: Callable[[Settings, Callable[[SetupEvent], None], threading.Event], None]
     engine_status: Callable[[], EngineStatus | None]
+    proposal: Callable[[Settings], str] = lambda settings: ""
     clock: Callable[[], float] = time.monotonic
 
 
@@ -88,6 +90,7 @@ def core_services(profile: str | None = None, in_process: bool = False) -> Servi
         answer=_answer,
         open_recorder=_open_recorder,
         plan=_plan,
+        proposal=_proposal,
         run_setup=_run_setup,
         engine_status=_engine_status,
     )
@@ -128,11 +131,18 @@ def _open_recorder(settings: Settings, tell: Callable[[str], None]) -> Recorder 
 
 
 def _plan(settings: Settings) -> SetupPlan:
-    from medqa_tui.models.catalog import get_profile
     from medqa_tui.paths import get_paths
     from medqa_tui.setup.plan import make_plan
+    from medqa_tui.setup.runner import find_profile
 
-    return make_plan(get_profile(settings.profile), get_paths())
+    return make_plan(find_profile(settings.profile, get_paths()), get_paths())
+
+
+def _proposal(settings: Settings) -> str:
+    from medqa_tui.paths import get_paths
+    from medqa_tui.setup.proposal import find_better
+
+    return "" if settings.offline else find_better(settings.profile, get_paths())
 
 
 def _engine_status() -> EngineStatus | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models import tiny_bert, tiny_llama
+from models import tiny_bert, tiny_llama, tiny_t5
 
 from medqa_tui.models.catalog import get_profile
 
@@ -29,6 +29,15 @@ def build_flashcards(folder: Path) -> dict[str, Path]:
         profile.embedder.id: tiny_bert.build_sentence_transformer(folder / "embedder"),
         profile.reranker.id: tiny_bert.build_cross_encoder(folder / "reranker"),
     }
+
+
+def build_classic(folder: Path) -> dict[str, Path]:
+    """Write an encoder-decoder; the profile's other parts are those of flashcards."""
+    answers = {
+        f"Medical question: {question}": "Asthma causes wheezing and coughing."
+        for question in ("What are the symptoms of asthma?",)
+    }
+    return {"google/flan-t5-large": tiny_t5.build(folder / "t5", answers)}
 
 
 def name_base(adapter: Path, base: str) -> None:

@@ -50,24 +50,33 @@ def run(hub: LoopbackHub, home: Path, *args: str) -> subprocess.CompletedProcess
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return stand_ins.build_flashcards(tmp_path_factory.mktemp("stand-ins"))
+    folder = tmp_path_factory.mktemp("stand-ins")
+    return stand_ins.build_flashcards(folder) | stand_ins.build_classic(folder)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def hub() -> Iterator[LoopbackHub]:
     with LoopbackHub() as served_hub:
         yield served_hub
 
 
-def test_flashcards_from_the_hub_to_an_answer(
-    hub: LoopbackHub, served: dict[str, Path], tmp_path: Path
-) -> None:
-    commits = stand_ins.serve(hub, served)
-    home, weights = tmp_path / "home", f"/{FLASHCARDS.generator.id}/resolve/*/model.safetensors"
+@pytest.fixture(scope="module")
+def commits(hub: LoopbackHub, served: dict[str, Path]) -> dict[str, str]:
+    return stand_ins.serve(hub, served)
+
+
+@pytest.fixture(scope="module")
+def home(
+    hub: LoopbackHub, commits: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """A home in which flashcards was set up after two bad days."""
+    home = tmp_path_factory.mktemp("profiles") / "home"
+    weights = f"/{FLASHCARDS.generator.id}/resolve/*/model.safetensors"
+    command = ["setup", "--profile", "flashcards", "--yes"]
 
     # First the large file is wrong, as the user meets it.
     hub.fail(weights, Fault.wrong_bytes())
-    done = run(hub, home, "setup", "--profile", "flashcards", "--yes")
+    done = run(hub, home, *command)
     assert done.returncode == 4, done.stderr
     assert "not what the hub promised" in done.stderr
     assert "Traceback" not in done.stderr
@@ -78,7 +87,7 @@ def test_flashcards_from_the_hub_to_an_answer(
     # Then kill -9 in the middle of it.
     hub.fail(weights, Fault.hold(0.5))
     process = subprocess.Popen(
-        [sys.executable, "-m", "medqa_tui", "setup", "--profile", "flashcards", "--yes"],
+        [sys.executable, "-m", "medqa_tui", *command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -90,14 +99,20 @@ def test_flashcards_from_the_hub_to_an_answer(
     hub.release.set()
     assert load_active(paths_of(home)) is None
 
-    done = run(hub, home, "setup", "--profile", "flashcards", "--yes")
+    done = run(hub, home, *command)
     assert done.returncode == 0, done.stderr
     assert "Ready" in done.stdout
+    yield home
+    run(hub, home, "engine", "stop")
+
+
+def test_every_part_is_installed_with_its_commit(home: Path, commits: dict[str, str]) -> None:
     _is_installed(paths_of(home), commits)
 
-    # Nothing is asked of the hub any more; the profile that was set up answers by itself.
+
+def test_the_stand_in_answers_with_the_adapter_attached(hub: LoopbackHub, home: Path) -> None:
     before = len(hub.requests)
-    done = run(hub, home, "ask", "--json", "--no-save", QUESTION)
+    done = run(hub, home, "ask", "--profile", "flashcards", "--json", "--no-save", QUESTION)
     assert done.returncode in {0, 5}, done.stderr
     answer = json.loads(done.stdout)
     assert answer["model"]["profile"] == "flashcards"
@@ -106,11 +121,45 @@ def test_flashcards_from_the_hub_to_an_answer(
     assert answer["model"]["quantization"] == "nf4"
     assert answer["evidence"]
     assert answer["evidence"][0]["scores"]["rerank"] is not None
-    assert len(hub.requests) == before
     again = run(hub, home, "setup", "--profile", "flashcards")
     assert "Nothing to do" in again.stdout
+    # Nothing is asked of the hub any more.
     assert len(hub.requests) == before
-    run(hub, home, "engine", "stop")
+
+
+def test_a_folder_takes_it_to_a_machine_without_a_network(
+    hub: LoopbackHub, home: Path, tmp_path: Path
+) -> None:
+    bundle, other = tmp_path / "bundle", tmp_path / "other"
+    done = run(hub, home, "model", "export", str(bundle), "--profile", "flashcards")
+    assert done.returncode == 0, done.stderr
+    before = len(hub.requests)
+    done = run(hub, other, "setup", "--from", str(bundle))
+    assert done.returncode == 0, done.stderr
+    assert len(hub.requests) == before
+    active = load_active(paths_of(other))
+    assert active == load_active(paths_of(home), "flashcards")
+    assert active is not None
+    assert active.problems(paths_of(other), deep=True) == []
+
+
+def test_the_classic_profile_of_another_size_beside_it(hub: LoopbackHub, home: Path) -> None:
+    done = run(hub, home, "setup", "--base", "google/flan-t5-large", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "from memory" in done.stderr
+    active = load_active(paths_of(home))
+    assert active is not None
+    assert (active.profile, active.base) == ("classic", "google/flan-t5-large")
+    # Set up again without saying which size, the size stays.
+    assert "Nothing to do" in run(hub, home, "setup").stdout
+    done = run(hub, home, "ask", "--json", "--no-save", "--no-engine", QUESTION)
+    assert done.returncode in {0, 5}, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["model"]["base"] == "google/flan-t5-large"
+    assert answer["model"]["quantization"] != "nf4"
+    assert {sentence["support"] for sentence in answer["sentences"]} <= {"not_checked"}
+    assert not answer["evidence"]
+    assert load_active(paths_of(home), "flashcards") is not None
 
 
 def _is_installed(paths: Paths, commits: dict[str, str]) -> None:
@@ -128,3 +177,4 @@ def _is_installed(paths: Paths, commits: dict[str, str]) -> None:
     assert generator.quantization == "NF4"
     assert not (paths.cache / "setup").exists()
     assert 'profile = "flashcards"' in paths.config_file.read_text("utf-8")
+    assert active.adapter == FLASHCARDS.adapter

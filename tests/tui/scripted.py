@@ -228,6 +228,7 @@ class Script:
     asked: list[Question] = field(default_factory=list)
     sessions: int = 0
     trouble: str = ""
+    proposal: str = ""
 
     def services(self) -> Services:
         """Return the script as the app's services."""
@@ -237,7 +238,8 @@ class Script:
             open_backend=lambda _settings: self.backend,
             answer=self.answer,
             open_recorder=self._open_recorder,
-            plan=lambda settings: starter_plan(),
+            plan=lambda settings: starter_plan(settings.profile),
+            proposal=lambda settings: self.proposal,
             run_setup=self._run_setup,
             engine_status=lambda: None,
             clock=lambda: 0.0,
@@ -305,9 +307,9 @@ class Script:
         self.ready = True
 
 
-def starter_plan() -> SetupPlan:
+def starter_plan(name: str = "starter") -> SetupPlan:
     """Return the plan of a machine that has nothing yet."""
-    profile = get_profile("starter")
+    profile = get_profile(name)
     return SetupPlan(
         profile=profile,
         install=profile.components,

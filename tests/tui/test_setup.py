@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from medqa_tui.config.schema import Settings
 from medqa_tui.errors import DownloadError
 from medqa_tui.setup.events import Phase, PhaseState, SetupEvent
 from medqa_tui.tui.screens.quit import QuitScreen
@@ -100,3 +101,20 @@ async def test_quitting_in_the_middle_asks_and_stops_the_work():
         await until(pilot, lambda: isinstance(pilot.app.screen, QuitScreen))
         await pilot.press("y")
         await until(pilot, lambda: pilot.app._exit)
+
+
+async def test_a_profile_that_fits_better_is_named_with_its_reason_and_command():
+    words = "This machine can run gpu-12gb (17 GB). To have it: medqa-tui setup --profile gpu-12gb"
+    script = Script(ready=False, proposal=words)
+    async with script.app().run_test(size=(120, 40)) as pilot:
+        await planned(pilot)
+        assert "--profile gpu-12gb" in text_of(pilot)
+
+
+async def test_a_community_adapter_is_called_one_before_it_is_fetched():
+    script = Script(ready=False, settings=Settings(profile="flashcards"))
+    async with script.app().run_test(size=(120, 40)) as pilot:
+        await planned(pilot)
+        shown = text_of(pilot)
+        assert "SmolLM2-1.7B-Instruct" in shown
+        assert "nobody here has measured" in shown

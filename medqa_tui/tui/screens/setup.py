@@ -80,7 +80,9 @@ class SetupScreen(Screen[bool]):
     @work(thread=True, group="setup", exit_on_error=False)
     def _find_plan(self) -> None:
         try:
-            self.post_message(SetupPlanned(self.medqa.services.plan(self._settings)))
+            services = self.medqa.services
+            plan = services.plan(self._settings)
+            self.post_message(SetupPlanned(plan, services.proposal(self._settings)))
         except MedQAError as error:
             self.post_message(SetupEnded(_failure(error)))
         except Exception:
@@ -106,7 +108,7 @@ class SetupScreen(Screen[bool]):
     async def on_setup_planned(self, message: SetupPlanned) -> None:
         plan = message.plan
         self._phases = tuple(str(phase) for phase in plan.phases)
-        self.query_one("#setup-plan", Static).update(_plan_text(plan))
+        self.query_one("#setup-plan", Static).update(_plan_text(plan, message.proposal))
         self.query_one("#setup-words", Static).update(_PRIVATE)
         await self.query_one(PhaseList).begin(self._phases)
         self.query_one("#start", Button).disabled = False
@@ -181,7 +183,9 @@ def _failure(error: MedQAError) -> Failure:
     return Failure(error.title, error.detail, error.hint, error.exit_code)
 
 
-def _plan_text(plan: SetupPlan) -> Content:
+def _plan_text(plan: SetupPlan, proposal: str) -> Content:
+    from medqa_tui.models.catalog import HubSource, Slot
+
     profile = plan.profile
     rows = [
         Content.styled(one_line(profile.title), "bold"),
@@ -194,8 +198,15 @@ def _plan_text(plan: SetupPlan) -> Content:
         rows.append(
             Content(f"  {one_line(item.title):<{width}}  {fetched:>12}  {one_line(item.licence)}")
         )
+        if item.slot is Slot.ADAPTER:
+            rows.append(Content("    A community adapter: nobody here has measured its answers."))
+        if isinstance(item.source, HubSource) and item.source.gated:
+            rows.append(Content(f"    Accept its licence first: {one_line(item.licence_url)}"))
+            rows.append(Content("    then log in here with: hf auth login"))
     if plan.fetch:
         rows.append(Content(f"  {'To download':<{width}}  {size(plan.download_bytes):>12}"))
     if plan.data_bytes:
         rows.append(Content(f"  {'Room on disk':<{width}}  {size(plan.data_bytes):>12}"))
+    if proposal:
+        rows += [Content(""), Content(one_line(proposal))]
     return Content("\n").join(rows)
