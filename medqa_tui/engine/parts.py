@@ -178,7 +178,8 @@ class Parts:
             return None
         from medqa_tui.retrieval.reranker import Reranker
 
-        reranker = self._on_best_device(lambda device: Reranker.load(folder, device))
+        base = self.active.embedder_dir(self.paths)
+        reranker = self._on_best_device(lambda device: Reranker.load(folder, device, base))
         self._retriever().attach(reranker=reranker)
         return reranker
 

@@ -71,15 +71,15 @@ def _nearness(sentence: Sentence, evidence: Sequence[Evidence]) -> float:
 def _match(item: Evidence) -> float:
     """Return how well a passage matches the question, in [0, 1]."""
     scores = item.scores
-    found: list[float] = []
     if scores.dense is not None:
-        found.append((scores.dense - _COSINE_FLOOR) / (_COSINE_TOP - _COSINE_FLOOR))
-    if scores.rerank is not None:
-        logit = max(-30.0, min(30.0, scores.rerank))
-        found.append(1.0 / (1.0 + math.exp(-logit)))
-    if not found:
+        match = (scores.dense - _COSINE_FLOOR) / (_COSINE_TOP - _COSINE_FLOOR)
+    elif scores.rerank is not None:
+        # Only where there is no cosine: a re-ranker learns to order passages, and its scores of
+        # two questions need not be on one scale.
+        match = 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, scores.rerank))))
+    else:
         return _NEUTRAL
-    return min(1.0, max(0.0, sum(found) / len(found)))
+    return min(1.0, max(0.0, match))
 
 
 def _both_arms(item: Evidence) -> bool:

@@ -65,9 +65,10 @@ def shipped_folder(name: str) -> Path | None:
 
 
 def shipped_names() -> tuple[str, ...]:
-    """Return the names of the adapters inside the package."""
+    """Return the names of the generators' adapters inside the package; re-rankers are none."""
     folder = Path(__file__).parent / "adapters"
-    return tuple(sorted(path.parent.name for path in folder.glob(f"*/{CARD_NAME}")))
+    cards = {p.parent.name: json.loads(p.read_bytes()) for p in folder.glob(f"*/{CARD_NAME}")}
+    return tuple(sorted(name for name, card in cards.items() if card.get("kind") != "reranker"))
 
 
 def adapter_problems(

@@ -10,12 +10,15 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medqa_tui.errors import MedQAError
 from medqa_tui.models.loading import one_at_a_time
 from medqa_tui.models.records import InstallRecord
 from medqa_tui.models.shipped import CARD_NAME, adapter_problems
+
+if TYPE_CHECKING:
+    import torch
 
 DEPTH_CPU = 16
 DEPTH_GPU = 50
@@ -75,7 +78,7 @@ class Reranker:
         try:
             with one_at_a_time:
                 model, tokenizer = _loaded(weights, folder if adapter else None)
-                model = model.to(dtype=best_dtype(device), device=device).eval()
+                model = _quick(model, best_dtype(device)).to(device).eval()
             most = min(_MAX_TOKENS, model.config.max_position_embeddings)
             reading = _reading(folder) if adapter else Reading()
         except MedQAError:
@@ -172,6 +175,22 @@ def _loaded(weights: Path, adapter: Path | None) -> tuple[Any, Any]:
     from peft import PeftModel
 
     return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(), tokenizer
+
+
+def _quick(model: Any, dtype: torch.dtype) -> Any:
+    """Return the model with its body in `dtype`, and its head in float32.
+
+    A bfloat16 score has two digits, and many passages would stand level.
+    """
+    import torch
+
+    head = getattr(model, HEAD, None)
+    if head is None:
+        return model.to(torch.float32)
+    model.to(dtype)
+    head.to(torch.float32)
+    head.register_forward_pre_hook(lambda module, inputs: (inputs[0].float(), *inputs[1:]))
+    return model
 
 
 def _base_of(folder: Path, base_folder: Path | None) -> Path:

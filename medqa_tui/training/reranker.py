@@ -125,8 +125,7 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
         self._began, self._from = time.monotonic(), state.global_step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self._cancel is not None and self._cancel.is_set():
-            control.should_save = control.should_training_stop = True
+        self._end_if_asked(control)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         if not logs or "loss" not in logs:
@@ -139,6 +138,11 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
                 "training", state.global_step, state.max_steps, float(logs["loss"]), rate, left
             )
         )
+        self._end_if_asked(control)
+
+    def _end_if_asked(self, control: Any) -> None:
+        if self._cancel is not None and self._cancel.is_set():
+            control.should_save = control.should_training_stop = True
 
 
 def build_model(base: Path, preset: RerankPreset, device: str) -> Any:
@@ -335,13 +339,16 @@ def score_groups(
 def save(model: Any, folder: Path, base_id: str) -> None:
     """Save adapter and head in bf16, which halves them, under the base's public id.
 
-    peft would write the path that the base was loaded from.
+    peft would write the path that the base was loaded from. The model keeps the rounded values.
     """
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.to(torch.bfloat16)
+    learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in learnt:
+        parameter.data = parameter.data.to(torch.bfloat16)
     config = model.peft_config[ADAPTER]
     config.base_model_name_or_path = base_id
     config.inference_mode = True
-    model.save_pretrained(folder)
+    # The embeddings are the base's; asking for them would look for the base on the hub.
+    model.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
+    for parameter in learnt:
+        parameter.data = parameter.data.float()
