@@ -73,6 +73,7 @@ class Assistant:
                 uuid.uuid4().hex,
                 query,
                 k=k or self.settings.retrieval.k,
+                corpora=self.settings.retrieval.corpora_of(self.settings.profile),
                 mode=self.settings.retrieval.mode,
                 rerank=self.settings.retrieval.rerank,
             )

@@ -204,6 +204,7 @@ class _Run:
             self.turn,
             self.query,
             k=self.settings.retrieval.k,
+            corpora=self.settings.retrieval.corpora_of(self.settings.profile),
             mode=self.settings.retrieval.mode,
             rerank=self.settings.retrieval.rerank,
         )

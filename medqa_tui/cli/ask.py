@@ -31,6 +31,10 @@ def command(
         int | None,
         typer.Option("-k", metavar="N", min=1, max=50, help="How many passages to use."),
     ] = None,
+    corpus: Annotated[
+        list[str] | None,
+        typer.Option("--corpus", metavar="NAME", help="Answer only from this corpus; repeatable."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("-c", "--continue", help="Go on from the latest conversation.")
     ] = False,
@@ -56,7 +60,12 @@ def command(
     """
     chosen = options.current(ctx)
     wishes = Wishes(
-        k, save=not no_save, setup=not no_setup, resume=resume, evidence=not no_evidence
+        k,
+        save=not no_save,
+        setup=not no_setup,
+        resume=resume,
+        evidence=not no_evidence,
+        corpora=tuple(corpus or ()),
     )
     text = read_question(question or [], chosen)
     if text is None:

@@ -42,6 +42,8 @@ class Conversation:
         overrides = options.overrides()
         if wishes.k is not None:
             overrides["retrieval.k"] = wishes.k
+        if wishes.corpora:
+            overrides["retrieval.corpora"] = ", ".join(wishes.corpora)
         if not wishes.evidence:
             overrides["answer.evidence"] = False
         self.settings: Settings = load_settings(overrides)

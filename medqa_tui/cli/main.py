@@ -42,6 +42,7 @@ _COMMANDS = {
     "model": _Entry("model", "List, choose, export and remove the profiles' models."),
     "history": _Entry("history", "Find, keep, export or delete earlier answers."),
     "corpus": _Entry("corpus", "Add, update or look at what the answers can come from."),
+    "eval": _Entry("eval", "Measure how good the search is, with intervals.", engine=True),
     "index": _Entry("index", "Build, describe or verify the search index."),
     "engine": _Entry("engine", "Start, stop or look at the process that holds the models."),
     "config": _Entry("config", "Show or change settings."),

@@ -45,6 +45,7 @@ class Wishes:
         setup: Whether a missing profile may be installed.
         resume: Whether it goes on from the latest conversation of the history.
         evidence: Whether answers are written from evidence, unless the profile has it otherwise.
+        corpora: The corpora that answers may come from; empty leaves it to the settings.
     """
 
     k: int | None = None
@@ -52,6 +53,7 @@ class Wishes:
     setup: bool = True
     resume: bool = False
     evidence: bool = True
+    corpora: tuple[str, ...] = ()
 
 
 def current(ctx: typer.Context) -> Options:

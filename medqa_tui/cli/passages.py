@@ -17,3 +17,8 @@ def passage_title(passage: Passage) -> str:
     if question and passage.title and passage.title.casefold() not in question.casefold():
         return f"{passage.title}: {question}"
     return question or passage.title
+
+
+def text_of(passage: Passage) -> str:
+    """Return everything of a passage that its reader sees."""
+    return "\n".join(part for part in (passage.title, passage.question, passage.text) if part)

@@ -10,12 +10,13 @@ import typer
 
 from medqa_tui.cli import diagnostics, options, output
 from medqa_tui.cli.options import Options
+from medqa_tui.cli.passages import text_of
 from medqa_tui.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from medqa_tui.cli.searching import Wanted
     from medqa_tui.cli.trec import Query
-    from medqa_tui.domain import Evidence
+    from medqa_tui.domain import Evidence, Triage
     from medqa_tui.events import EvidenceFound
 
 RUN_DEPTH = 100
@@ -42,6 +43,20 @@ def command(
         list[str] | None,
         typer.Option("--corpus", metavar="NAME", help="Search only this corpus; may be repeated."),
     ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--source", metavar="TEXT", help="Only passages of this source or address; repeatable."
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="DATE", help="Only passages from this date on."),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option("--until", metavar="DATE", help="Only passages up to this date."),
+    ] = None,
     no_rerank: Annotated[
         bool, typer.Option("--no-rerank", help="Leave the cross-encoder out.")
     ] = False,
@@ -60,7 +75,8 @@ def command(
 
     With --queries and --run-out it writes a TREC run of 100 documents a query (or -k of them).
 
-    Exit codes: 0 found, 1 failure, 2 usage, 3 not set up, 5 nothing relevant found.
+    Exit codes: 0 found, 1 failure, 2 usage, 3 not set up, 5 nothing relevant found, 10 emergency
+    (the advice comes first, then what was found).
     """
     from medqa_tui.cli.ask import read_question
 
@@ -75,15 +91,45 @@ def command(
         raise UsageError("A query and --queries exclude each other.", "", _HINT)
     from medqa_tui.cli.searching import Wanted
 
-    wanted = Wanted(k, mode, tuple(corpus or ()), rerank=not no_rerank)
+    wanted = Wanted(
+        *(k, mode, tuple(corpus or ())),
+        rerank=not no_rerank,
+        sources=tuple(source or ()),
+        since=_date(since, "--since"),
+        until=_date(until, "--until"),
+    )
     if queries is not None and run_out is not None:
         return _write_run(chosen, wanted, queries, query_field, run_out)
     text = read_question(query or [], chosen, _HINT)
     if text is None:
         raise UsageError("There is no query.", "", _HINT)
+    from medqa_tui.cli import advice
+
+    alarm = advice.give(text, silent=chosen.json)
     found = asyncio.run(_one(chosen, wanted, text))
-    _show(chosen, text, found)
+    _show(chosen, text, found, alarm)
+    if alarm.is_emergency:
+        return ExitCode.EMERGENCY
     return ExitCode.OK if found.relevant and found.evidence else ExitCode.ABSTAINED
+
+
+def _date(text: str | None, option: str) -> str:
+    """Return an ISO date or the beginning of one.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if text is None:
+        return ""
+    from datetime import date
+
+    try:
+        date.fromisoformat(text + "0000-01-01"[len(text) :])
+    except ValueError:
+        text = ""
+    if len(text) not in {4, 7, 10}:
+        raise UsageError("This is no date.", f"{option} wants 2016, 2016-05 or 2016-05-31.", _HINT)
+    return text
 
 
 async def _one(chosen: Options, wanted: Wanted, text: str) -> EvidenceFound:
@@ -93,21 +139,36 @@ async def _one(chosen: Options, wanted: Wanted, text: str) -> EvidenceFound:
         return await search.find(text)
 
 
-def _show(chosen: Options, text: str, found: EvidenceFound) -> None:
+def _show(chosen: Options, text: str, found: EvidenceFound, alarm: Triage) -> None:
     if chosen.json:
         from medqa_tui.contract import SCHEMA_VERSION, evidence_record
+        from medqa_tui.retrieval.lexical import matched_terms
 
         record = {
             "schema_version": SCHEMA_VERSION,
             "query": text,
             "relevant": found.relevant,
-            "evidence": [evidence_record(item) for item in found.evidence],
+            "evidence": [
+                {
+                    **evidence_record(item),
+                    "matched_terms": list(matched_terms(text, text_of(item.passage))),
+                }
+                for item in found.evidence
+            ],
+            "triage": {
+                "level": alarm.level.value,
+                "rules": list(alarm.rules),
+                "advice": alarm.advice,
+            },
         }
         output.emit_json(record)
     elif found.evidence:
         output.table(
-            ("n", "passage", "bm25 rank", "bm25", "dense rank", "dense", "rrf", "rerank"),
-            [_row(item) for item in found.evidence],
+            (
+                *("n", "passage", "bm25 rank", "bm25", "dense rank", "dense", "fused", "rerank"),
+                *("corpus", "matched terms"),
+            ),
+            [_row(item, text) for item in found.evidence],
         )
     if not found.evidence:
         diagnostics.note("Nothing was found.")
@@ -115,8 +176,9 @@ def _show(chosen: Options, text: str, found: EvidenceFound) -> None:
         diagnostics.note("Nothing of this is near enough to the question to answer it from.")
 
 
-def _row(item: Evidence) -> tuple[object, ...]:
+def _row(item: Evidence, query: str) -> tuple[object, ...]:
     from medqa_tui.cli.passages import passage_title
+    from medqa_tui.retrieval.lexical import matched_terms
 
     scores = item.scores
     return (
@@ -126,8 +188,10 @@ def _row(item: Evidence) -> tuple[object, ...]:
         _figure(scores.bm25, 2),
         scores.dense_rank,
         _figure(scores.dense, 3),
-        _figure(scores.rrf, 4),
+        _figure(scores.fused, 3),
         _figure(scores.rerank, 2),
+        item.passage.corpus,
+        ", ".join(matched_terms(query, text_of(item.passage))),
     )
 
 
@@ -139,7 +203,7 @@ def _write_run(chosen: Options, wanted: Wanted, path: Path, field: str, out: Pat
     from medqa_tui.cli.trec import read_queries
 
     queries = read_queries(path, field)
-    lines = asyncio.run(_all(chosen, wanted, queries))
+    lines = asyncio.run(run_of(chosen, wanted, queries))
     try:
         out.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     except OSError as error:
@@ -150,7 +214,8 @@ def _write_run(chosen: Options, wanted: Wanted, path: Path, field: str, out: Pat
     return ExitCode.OK
 
 
-async def _all(chosen: Options, wanted: Wanted, queries: list[Query]) -> list[str]:
+async def run_of(chosen: Options, wanted: Wanted, queries: list[Query]) -> list[str]:
+    """Return the lines of a TREC run: what is found for each query, a document once."""
     from dataclasses import replace
 
     from medqa_tui.cli.searching import open_search

@@ -29,6 +29,9 @@ class Wanted:
     mode: Mode | None = None
     corpora: tuple[str, ...] = ()
     rerank: bool = True
+    sources: tuple[str, ...] = ()
+    since: str = ""
+    until: str = ""
 
 
 class Search:
@@ -40,6 +43,7 @@ class Search:
         self.line = line
         self._backend = backend
         self._settings = settings.retrieval
+        self._corpora = wanted.corpora or settings.retrieval.corpora_of(settings.profile)
         self._wanted = wanted
         self._told: set[str] = set()
 
@@ -53,9 +57,12 @@ class Search:
             uuid.uuid4().hex,
             query,
             k=self._wanted.k or self._settings.k,
-            corpora=self._wanted.corpora,
+            corpora=self._corpora,
             mode=self._wanted.mode or self._settings.mode,
             rerank=self._settings.rerank and self._wanted.rerank,
+            sources=self._wanted.sources,
+            since=self._wanted.since,
+            until=self._wanted.until,
         )
         found: EvidenceFound | None = None
         async for event in self._backend.retrieve(request, asyncio.Event()):

@@ -91,6 +91,22 @@ class RetrievalSettings(_Section):
         default="float32",
         description="How vectors are kept: whole, or rounded to a third of the memory.",
     )
+    corpora: str = Field(
+        default="",
+        description='Corpora that are searched, all if empty: "a, b", or "profile = a, b; ...".',
+    )
+
+    def corpora_of(self, profile: str) -> tuple[str, ...]:
+        """Return the names of the corpora that are switched on for `profile`; empty means all."""
+        chosen = ""
+        for entry in self.corpora.split(";"):
+            name, equals, listed = entry.rpartition("=")
+            if not equals and not chosen:
+                chosen = listed
+            elif name.strip() == profile:
+                chosen = listed
+                break
+        return tuple(word.strip() for word in chosen.split(",") if word.strip())
 
 
 class EngineSettings(_Section):

@@ -160,6 +160,8 @@ class Retriever:
             scope: What part of the index to search.
         """
         notices: list[tuple[str, str]] = [*self._word_notices]
+        if unknown := sorted(set(scope.corpora) - self.manifest.corpora.keys()):
+            notices.append(("unknown_corpus", _unknown_message(unknown, self.manifest)))
         allowed = self._allowed(scope)
         pool = max(self._pool, k)
         embedder, dense = self._embedder, self._dense
@@ -275,6 +277,11 @@ def _whole(passage: Passage | None) -> str:
     if passage is None:
         return ""
     return f"{passage.title}\n{passage.question or ''}\n{passage.text}"
+
+
+def _unknown_message(names: list[str], manifest: IndexManifest) -> str:
+    there = ", ".join(sorted(manifest.corpora))
+    return f"There is no corpus {', '.join(names)} in the index. There are: {there}."
 
 
 def _spelling_message(reading: Reading) -> str:

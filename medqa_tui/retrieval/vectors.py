@@ -52,7 +52,8 @@ class KnownVectors:
 
     def __getitem__(self, key: bytes) -> NDArray[np.floating]:
         array, row = self._places[key]
-        return self._arrays[array][row]
+        vector: NDArray[np.floating] = self._arrays[array][row]
+        return vector
 
     def add(self, keys: NDArray[np.uint8], vectors: NDArray[np.floating]) -> bool:
         """Take the vectors in, n of them with n keys; return whether they have the right shape."""

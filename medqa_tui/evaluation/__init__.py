@@ -1,0 +1,1 @@
+"""Measuring with standard tools; imported by the `eval` commands alone."""
