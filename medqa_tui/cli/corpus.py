@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 app = options.new_app("Add, look at, update and remove what the answers can come from.")
 
-_Column = typer.Option
 _NoIndex = Annotated[
     bool, typer.Option("--no-index", help="Leave the search index for later: index build.")
 ]
@@ -109,7 +108,8 @@ def add(
         return ExitCode.OK
     with corpus_work.library(ctx, f"Reading {name}") as library:
         outcome = library.add(name, wanted, terms)
-    _tell(ctx, [outcome], indexed=corpus_work.index(ctx, skip=no_index))
+    corpus_work.tell(outcome)
+    _emit_outcomes(ctx, [outcome], indexed=corpus_work.index(ctx, skip=no_index))
     return ExitCode.OK
 
 
@@ -152,7 +152,9 @@ def update(
                     failures[name] = error
     for name, failed in failures.items():
         diagnostics.warn(f"{name}: {failed}")
-    _tell(ctx, outcomes, indexed=corpus_work.index(ctx, skip=no_index))
+    for outcome in outcomes:
+        corpus_work.tell(outcome)
+    _emit_outcomes(ctx, outcomes, indexed=corpus_work.index(ctx, skip=no_index))
     return next((failed.exit_code for failed in failures.values()), ExitCode.OK)
 
 
@@ -201,21 +203,19 @@ def _show_preview(ctx: typer.Context, seen: Preview) -> None:
     diagnostics.note("Nothing was stored.")
 
 
-def _tell(ctx: typer.Context, outcomes: list[Outcome], *, indexed: bool) -> None:
-    if options.current(ctx).json:
-        rows = [
-            {
-                **corpus_show.info_record(each.info),
-                "added": each.change.added,
-                "changed": each.change.changed,
-                "removed": each.change.removed,
-                "unchanged": each.change.unchanged,
-                "rows": each.tally.rows,
-                "left_out_file": str(each.rejects) if each.rejects else None,
-            }
-            for each in outcomes
-        ]
-        emit({"corpora": rows, "indexed": indexed})
+def _emit_outcomes(ctx: typer.Context, outcomes: list[Outcome], *, indexed: bool) -> None:
+    if not options.current(ctx).json:
         return
-    for outcome in outcomes:
-        corpus_work.tell(outcome)
+    rows = [
+        {
+            **corpus_show.info_record(each.info),
+            "added": each.change.added,
+            "changed": each.change.changed,
+            "removed": each.change.removed,
+            "unchanged": each.change.unchanged,
+            "rows": each.tally.rows,
+            "left_out_file": str(each.rejects) if each.rejects else None,
+        }
+        for each in outcomes
+    ]
+    emit({"corpora": rows, "indexed": indexed})

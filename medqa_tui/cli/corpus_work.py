@@ -195,6 +195,8 @@ def tell(outcome: Outcome) -> None:
         f" ({change.added} new, {change.changed} changed, {change.removed} removed)."
     )
     diagnostics.note(f"Licence: {info.licence or 'not stated'}. By: {info.attribution or '-'}.")
+    if info.licence is None:
+        diagnostics.note("To have it shown with each answer: --licence WORDS --attribution WORDS")
     diagnostics.note(f"Revision: {info.revision or '-'}. Date: {info.date or 'not stated'}.")
     tell_left_out(info.left_out)
     if outcome.rejects is not None:

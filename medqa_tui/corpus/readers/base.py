@@ -24,6 +24,7 @@ MAX_FILE = 1 << 30
 """Bytes that a file may unpack to where it must be unpacked as a whole."""
 
 _PIECE = 1 << 20
+_MAX_SKIPPED = 64 << 20
 # A gzip member of zeros grows a thousandfold; text grows tenfold at most.
 _MAX_RATIO = 200
 _RATIO_FROM = 64 << 20
@@ -243,15 +244,22 @@ TOO_LONG = f"longer than {MAX_ROW >> 20} MB"
 
 
 def lines(text: io.TextIOWrapper) -> Iterator[tuple[int, str | None]]:
-    """Yield (number from 1, line) of `text`; None stands for a line that is too long."""
+    """Yield (number from 1, line) of `text`; None stands for a line that is too long.
+
+    Raises:
+        ReadError: A line is so long that looking for its end is no use.
+    """
     number = 0
     while line := text.readline(MAX_ROW):
         number += 1
         if len(line) < MAX_ROW or line.endswith(("\n", "\r")):
             yield number, line
             continue
+        skipped = 0
         while (rest := text.readline(MAX_ROW)) and not rest.endswith(("\n", "\r")):
-            pass
+            skipped += len(rest)
+            if skipped > _MAX_SKIPPED:
+                raise ReadError(f"a line {TOO_LONG}: the rest of the file is not read")
         yield number, None
 
 

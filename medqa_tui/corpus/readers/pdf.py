@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
@@ -17,6 +18,8 @@ from medqa_tui.corpus.readers.base import (
     Row,
 )
 
+# A word that the end of a line cut in two.
+_HYPHEN = re.compile(r"(\w)-\n([a-z])")
 NO_TEXT = "a page without text (a picture of text must go through OCR first)"
 
 
@@ -70,11 +73,11 @@ def _title(document: Any) -> str:
 
 def _page(where: str, number: int, title: str, document: Any) -> Found:
     try:
-        text = document.pages[number - 1].extract_text()
+        text = _HYPHEN.sub(r"\1\2", document.pages[number - 1].extract_text()).strip()
     except Exception as error:
         # A broken page raises whatever the library stumbles over; the others may be fine.
         return Reject(where, number, "a page that cannot be read", type(error).__name__)
-    if not text.strip():
+    if not text:
         return Reject(where, number, NO_TEXT)
     name = f"{title}, page {number}"
     return Row(where, number, {"id": f"{where}/page-{number}", "title": name, "text": text})
