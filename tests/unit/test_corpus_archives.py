@@ -64,7 +64,7 @@ def test_a_zip_is_read_without_unpacking_it(tmp_path):
     found = read_place(path)
     assert [each.where for each in found if isinstance(each, Row)] == ["a.jsonl", "sub/b.jsonl"]
     assert rejected(found) == {"photo.png": registry.UNKNOWN}
-    assert os.listdir(tmp_path) == ["a.zip"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(

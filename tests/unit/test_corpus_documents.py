@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from medqa_tui.corpus.chunk import MAX_WORDS, chunk_text
@@ -18,8 +20,9 @@ from medqa_tui.generation import prompt
 TEXT = "Asthma narrows the airways and makes breathing hard. " * 6
 
 
-def document(fields, columns=Columns(), credits=Credits()):
-    return to_document(Row("a.csv", 7, fields), Resolver(columns), credits)
+def document(fields, columns=None, credits=None):
+    row = Row("a.csv", 7, fields)
+    return to_document(row, Resolver(columns or Columns()), credits or Credits())
 
 
 def made(question="What is asthma?", text=TEXT, id="1"):
@@ -141,7 +144,7 @@ def test_chunks_overlap_by_a_sentence_and_lose_nothing():
     sentences = [f"Point {n} of the list is told in a sentence." for n in range(100)]
     chunks = chunk_text(" ".join(sentences), overlap=True)
     assert max(len(chunk.split()) for chunk in chunks) <= MAX_WORDS
-    for before, after in zip(chunks, chunks[1:], strict=False):
+    for before, after in pairwise(chunks):
         assert before.endswith(after[: after.index(".") + 1])
     assert all(any(sentence in chunk for chunk in chunks) for sentence in sentences)
 

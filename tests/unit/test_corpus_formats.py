@@ -7,14 +7,13 @@ import os
 import zipfile
 from pathlib import Path
 
+import anki_files
+import pdf_files
 import pytest
 
 from medqa_tui.corpus.readers import pdf, registry
 from medqa_tui.corpus.readers.base import Entry, MissingLibraryError, ReadOptions, Reject, Row
 from medqa_tui.corpus.readers.places import open_place
-
-import anki_files
-import pdf_files
 
 
 def read(path: Path) -> list[Row | Reject]:
