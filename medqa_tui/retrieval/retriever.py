@@ -185,6 +185,9 @@ class Retriever:
             notices.extend(self._notices)
             if dense.failure is not None:
                 notices.append(("exact_search", exact_message(dense.failure)))
+        # Whether there is an answer at all is told by how near the passages are, not by their order.
+        judged = self._evidence(candidates, k)[0]
+        coverage = self._words.coverage(query, candidates.order[:k])
         if rerank and self._reranker is not None:
             self._rerank(candidates, query, self._reranker)
         evidence, gone = self._evidence(candidates, k)
@@ -192,8 +195,7 @@ class Retriever:
             notices.append(
                 ("stale_index", f"{gone} found passages are no longer in the corpus. {REBUILD}")
             )
-        coverage = self._words.coverage(query, candidates.order[:k])
-        return SearchResult(evidence, is_relevant(query, evidence, coverage), tuple(notices))
+        return SearchResult(evidence, is_relevant(query, judged, coverage), tuple(notices))
 
     def _allowed(self, scope: Scope) -> NDArray[np.bool_] | None:
         if not scope.by_row and (

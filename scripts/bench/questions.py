@@ -1,9 +1,9 @@
 """How well the search finds the right starter card, on questions written without seeing the cards.
 
-Recall@1, recall@5 and MRR@10 of BM25, of the dense arm and of both fused, with the cards' other
-phrasings indexed and without them; intervals by bootstrap over questions. Then how often the gate
-lets through a question that has an answer, and one that has none. The questions and their labels
-are in tests/data/questions; only the embedder installed in MEDQA_HOME is used.
+Recall@1, recall@5 and MRR@10 of BM25, of the dense arm, of both fused, and of those re-ranked, with
+the cards' other phrasings indexed and without them; intervals by bootstrap over questions. Then how
+often the gate lets through a question that has an answer, and one that has none. The questions and
+their labels are in tests/data/questions; only the models installed in MEDQA_HOME are used.
 """
 
 from __future__ import annotations
@@ -27,10 +27,16 @@ from medqa_tui.corpus.store import CorpusStore
 from medqa_tui.offline import go_offline
 from medqa_tui.retrieval.embedder import Embedder
 from medqa_tui.retrieval.index import build_index
+from medqa_tui.retrieval.reranker import Reranker
 from medqa_tui.retrieval.retriever import Mode, Retriever
 
 QUESTIONS = Path(__file__).resolve().parents[2] / "tests" / "data" / "questions"
-MODES: tuple[Mode, ...] = ("bm25", "dense", "hybrid")
+SYSTEMS: dict[str, tuple[Mode, bool]] = {
+    "bm25": ("bm25", False),
+    "dense": ("dense", False),
+    "hybrid": ("hybrid", False),
+    "re-ranked": ("hybrid", True),
+}
 INDEXED = {"both": (False, True), "without": (False,), "with": (True,)}
 _DEPTH = 10
 _RESAMPLES = 2000
@@ -60,7 +66,9 @@ def read(name: str) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def retriever_over(embedder: Embedder, *, phrasings: bool) -> Iterator[Retriever]:
+def retriever_over(
+    embedder: Embedder, reranker: Reranker | None, *, phrasings: bool
+) -> Iterator[Retriever]:
     """Open a search over the cards, with or without their other phrasings."""
     records = [record for card in load_cards() for record in card.to_passages()]
     if not phrasings:
@@ -71,12 +79,13 @@ def retriever_over(embedder: Embedder, *, phrasings: bool) -> Iterator[Retriever
             store.replace(CorpusInfo(CORPUS), records, total=len(records))
             build_index(store, embedder, folder / "index")
             settings = load_settings().retrieval
-            yield Retriever.open(folder / "index", store, embedder, settings=settings)
+            yield Retriever.open(folder / "index", store, embedder, reranker, settings)
 
 
-def search(retriever: Retriever, question: str, mode: Mode) -> Found:
+def search(retriever: Retriever, question: str, system: str) -> Found:
     """Return the first cards of a search; a card of several passages counts once."""
-    result = retriever.search(question, 2 * _DEPTH, mode=mode, rerank=False)
+    mode, rerank = SYSTEMS[system]
+    result = retriever.search(question, 2 * _DEPTH, mode=mode, rerank=rerank)
     cards = dict.fromkeys(item.passage.document for item in result.evidence)
     return Found(tuple(cards)[:_DEPTH], result.relevant)
 
@@ -126,21 +135,21 @@ class Asked:
         return cls(labelled, len(pairs) - len(labelled), bare)
 
 
-def measure(retriever: Retriever, asked: Asked, mode: Mode) -> tuple[Figures, list[str]]:
+def measure(retriever: Retriever, asked: Asked, system: str) -> tuple[Figures, list[str]]:
     """Return an arm's figures, and the questions whose card is not among the first five."""
     ranks, late = [], []
     for row, right in asked.labelled:
-        found = search(retriever, row["question"], mode)
+        found = search(retriever, row["question"], system)
         ranks.append(rank(found, right))
         if ranks[-1] is None or ranks[-1] > 5:
             late.append(f"{row['id']} {row['question']} | {sorted(right)} | {found.cards[:3]}")
     return figures(ranks), late
 
 
-def gate(retriever: Retriever, asked: Asked) -> tuple[float, float]:
+def gate(retriever: Retriever, asked: Asked, system: str) -> tuple[float, float]:
     """Return the share of answerable questions let through, and of the others refused."""
-    kept = [search(retriever, row["question"], "hybrid").relevant for row, _ in asked.labelled]
-    let_in = [search(retriever, question, "hybrid").relevant for question in asked.unanswerable]
+    kept = [search(retriever, row["question"], system).relevant for row, _ in asked.labelled]
+    let_in = [search(retriever, question, system).relevant for question in asked.unanswerable]
     return statistics.fmean(kept), 1 - statistics.fmean(let_in)
 
 
@@ -155,17 +164,20 @@ def main() -> None:
     on = machine("torch", "sentence-transformers", "hnswlib", "bm25s")
     paths, active = installed()
     embedder = Embedder.load(active.embedder_dir(paths))
+    folder = active.reranker_dir(paths)
+    reranker = Reranker.load(folder, base_folder=active.embedder_dir(paths)) if folder else None
+    systems = [name for name, (_, rerank) in SYSTEMS.items() if reranker or not rerank]
     asked = Asked.read()
     rows, words, result = [], [], {}
     for phrasings in INDEXED[chosen.phrasings]:
         name = "with other phrasings" if phrasings else "questions and answers only"
         note(f"building an index, {name}")
-        with retriever_over(embedder, phrasings=phrasings) as retriever:
-            for mode in MODES:
-                got, late = measure(retriever, asked, mode)
-                rows.append([f"{mode}, {name}", *map(_text, asdict(got).values())])
-                result[f"{mode}, {name}"] = {**asdict(got), "not in the first 5": late}
-            kept, refused = gate(retriever, asked)
+        with retriever_over(embedder, reranker, phrasings=phrasings) as retriever:
+            for system in systems:
+                got, late = measure(retriever, asked, system)
+                rows.append([f"{system}, {name}", *map(_text, asdict(got).values())])
+                result[f"{system}, {name}"] = {**asdict(got), "not in the first 5": late}
+            kept, refused = gate(retriever, asked, systems[-1])
         words.append(
             f"The gate, {name}: lets through {kept:.0%} of the questions that have a card, "
             f"refuses {refused:.0%} of the {len(asked.unanswerable)} that have none."
