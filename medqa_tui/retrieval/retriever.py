@@ -185,7 +185,7 @@ class Retriever:
             notices.extend(self._notices)
             if dense.failure is not None:
                 notices.append(("exact_search", exact_message(dense.failure)))
-        # Whether there is an answer at all is told by how near the passages are, not by their order.
+        # Whether there is an answer at all is told by how near passages are, not by their order.
         judged = self._evidence(candidates, k)[0]
         coverage = self._words.coverage(query, candidates.order[:k])
         if rerank and self._reranker is not None:
