@@ -50,17 +50,11 @@ class CorpusDatabase:
 
     def _reading(self) -> sqlite3.Connection:
         """Open for reading; where not even SQLite's own files beside it can be made, as it lies."""
-        for flags in ("mode=ro", "mode=ro&immutable=1"):
-            db = _connect(f"{self.path.absolute().as_uri()}?{flags}", uri=True)
-            try:
-                schema.version(db)
-            except sqlite3.OperationalError:
-                db.close()
-                if "immutable" in flags:
-                    raise
-            else:
-                return db
-        raise AssertionError
+        address = self.path.absolute().as_uri()
+        try:
+            return _reader(f"{address}?mode=ro")
+        except sqlite3.OperationalError:
+            return _reader(f"{address}?mode=ro&immutable=1")
 
     def _prepare(self) -> None:
         db = self.connection
@@ -157,6 +151,17 @@ class CorpusDatabase:
 
 def _connect(target: Path | str, uri: bool = False) -> sqlite3.Connection:
     return sqlite3.connect(target, isolation_level=None, check_same_thread=False, uri=uri)
+
+
+def _reader(address: str) -> sqlite3.Connection:
+    db = _connect(address, uri=True)
+    try:
+        # The file is opened by the first look at it.
+        schema.version(db)
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
 
 
 def _may_write(path: Path) -> bool:
