@@ -52,6 +52,9 @@ def reranker(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint of this name.")
     ] = False,
+    use: Annotated[
+        bool, typer.Option("--use", help="Search with it from now on; setup goes back.")
+    ] = False,
 ) -> int:
     """Teach a re-ranker which passage answers a question.
 
@@ -90,7 +93,28 @@ def reranker(
                 cancel=cancel,
             )
     _tell_outcome(ctx, wanted, outcome)
+    if use:
+        _use(ctx, wanted)
     return ExitCode.OK
+
+
+def _use(ctx: typer.Context, wanted: Wanted) -> None:
+    from dataclasses import replace
+
+    from medqa_tui.config import load_settings
+    from medqa_tui.models.active import load_active
+    from medqa_tui.paths import get_paths
+
+    profile = load_settings(options.current(ctx).overrides()).profile
+    active = load_active(get_paths(), profile)
+    if active is None:
+        raise NotSetUpError(
+            "The adapter is made, but there is no search to use it in.",
+            f"The profile {profile} is not set up.",
+            "medqa-tui setup",
+        )
+    replace(active, reranker=wanted.name).write(get_paths())
+    diagnostics.note(f"The profile {profile} searches with {wanted.name} from now on.")
 
 
 def _show(line: diagnostics.StatusLine, event: TrainEvent) -> None:
