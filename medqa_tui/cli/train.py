@@ -35,7 +35,7 @@ def reranker(
     ],
     data: Annotated[
         list[str] | None,
-        typer.Option(help="medquad, starter, or a JSONL file; may be given several times."),
+        typer.Option(help="medquad, starter, an added corpus or a JSONL file; may be repeated."),
     ] = None,
     preset: Annotated[str, typer.Option(help="Name of the settings.")] = "starter-rerank",
     change: Annotated[
@@ -175,6 +175,7 @@ def _wanted(
         base_revision=revision,
         data=tuple(dict.fromkeys(data)),
         data_folder=data_folder or (Path(variable) if variable else None),
+        store=paths.corpora / "corpora.db",
         output=paths.adapters / name,
         work=paths.cache / "training" / name,
         cache=paths.cache / "training" / "vectors",

@@ -41,6 +41,7 @@ class Wanted:
         base_revision: Its pinned source.
         data: Names of sources, or files.
         data_folder: Where MedQuAD lies.
+        store: The file of the added corpora.
         work: Checkpoints; removed when the adapter is saved.
     """
 
@@ -50,6 +51,7 @@ class Wanted:
     base_revision: str
     data: tuple[str, ...]
     data_folder: Path | None
+    store: Path
     output: Path
     work: Path
     cache: Path
@@ -94,7 +96,7 @@ def prepare(wanted: Wanted, on_event: Tell, cancel: threading.Event | None = Non
     from medqa_tui.retrieval.embedder import Embedder
 
     on_event(TrainEvent("reading the data"))
-    sources = tuple(read_source(name, wanted.data_folder) for name in wanted.data)
+    sources = tuple(read_source(name, wanted.data_folder, wanted.store) for name in wanted.data)
     cache = VectorCache(wanted.cache, Embedder.load(wanted.base, wanted.torch_device()))
 
     def step(phase: str) -> Callable[[int, int], None]:

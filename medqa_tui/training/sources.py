@@ -1,4 +1,4 @@
-"""Where training examples come from: MedQuAD's train split, the starter cards, or a file.
+"""Where training examples come from: MedQuAD's train split, starter cards, a corpus, or a file.
 
 Whatever the source, nothing that touches a held-out topic gets through, and it is counted.
 """
@@ -6,6 +6,7 @@ Whatever the source, nothing that touches a held-out topic gets through, and it 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -77,11 +78,12 @@ class Source:
     skipped: Mapping[str, int] = field(default_factory=dict)
 
 
-def read_source(name: str, data: Path | None) -> Source:
-    """Return the examples of `medquad`, of `starter`, or of a JSONL file.
+def read_source(name: str, data: Path | None, store: Path | None = None) -> Source:
+    """Return the examples of `medquad`, of `starter`, of an added corpus, or of a JSONL file.
 
     Args:
         data: The folder that holds MedQuAD, its split and the held-out topics.
+        store: The file of the added corpora.
 
     Raises:
         UsageError: There is no such source, or nothing in it can be trained on.
@@ -92,10 +94,12 @@ def read_source(name: str, data: Path | None) -> Source:
         source = _starter(data)
     elif Path(name).is_file():
         source = _file(Path(name), data)
+    elif store is not None and store.is_file() and name in _corpora(store):
+        source = _corpus(name, store, data)
     else:
         raise UsageError(
             "There is no such training data.",
-            f"{name} is neither {MEDQUAD}, nor {STARTER}, nor a file.",
+            f"{name} is neither {MEDQUAD}, nor {STARTER}, nor an added corpus, nor a file.",
             f"medqa-tui train reranker --data {STARTER}",
         )
     if not source.examples:
@@ -124,11 +128,12 @@ class _Gate:
     """Counts and refuses what touches a held-out topic."""
 
     def __init__(self, data: Path | None) -> None:
-        file = data / MEDQUAD_FILES[2] if data else None
-        self._topics: dict[str, re.Pattern[str]] = (
-            read_heldout(file) if file and file.is_file() else {}
-        )
-        self._any = re.compile("|".join(p.pattern for p in self._topics.values()) or r"(?!)", re.I)
+        given = data / MEDQUAD_FILES[2] if data else None
+        # The program's own list is the same; a folder of data may come with a later one.
+        own = Path(__file__).with_name(MEDQUAD_FILES[2])
+        file = given if given is not None and given.is_file() else own
+        self._topics: dict[str, re.Pattern[str]] = read_heldout(file)
+        self._any = re.compile("|".join(p.pattern for p in self._topics.values()), re.I)
         self.counts: dict[str, int] = {}
 
     def refuses(self, *texts: str) -> bool:
@@ -192,8 +197,6 @@ def _starter(data: Path | None) -> Source:
         and not gate.refuses(card.question, *card.phrasings, card.answer)
     )
     others = sum(card.split is not Split.TRAIN for card in cards)
-    import hashlib
-
     digest = hashlib.sha256(repr(examples).encode()).hexdigest()
     return Source(
         STARTER,
@@ -203,6 +206,48 @@ def _starter(data: Path | None) -> Source:
         {"starter cards": digest},
         gate.counts,
         {"cards of the held-out split": others},
+    )
+
+
+def _corpora(store: Path) -> list[str]:
+    from medqa_tui.corpus.store import CorpusStore
+
+    with CorpusStore(store, read_only=True) as opened:
+        return [info.name for info in opened.corpora()]
+
+
+def _corpus(name: str, store: Path, data: Path | None) -> Source:
+    """Return the passages of a corpus that have a question; of a long answer, the beginning."""
+    from medqa_tui.corpus.store import CorpusStore
+
+    gate, examples, bare = _Gate(data), [], 0
+    with CorpusStore(store, read_only=True) as opened:
+        info = opened.corpus(name)
+        for record in opened.records((name,)):
+            passage = record.passage
+            if not passage.question:
+                bare += 1
+            elif passage.id.endswith("#0") and not gate.refuses(
+                passage.title, passage.question, *record.phrasings, passage.text
+            ):
+                examples.append(
+                    Example(
+                        id=passage.id,
+                        asked=Asked(passage.question),
+                        text=passage.text,
+                        heading=passage.question,
+                        phrasings=record.phrasings,
+                        group=folded(passage.question),
+                    )
+                )
+    return Source(
+        name,
+        tuple(examples),
+        licence=(info.licence if info else None) or "not stated",
+        attribution=(info.attribution if info else None) or name,
+        hashes={name: info.fingerprint if info else ""},
+        heldout=gate.counts,
+        skipped={"without a question": bare},
     )
 
 

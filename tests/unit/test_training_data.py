@@ -74,6 +74,32 @@ def test_a_file_of_pairs(tmp_path, data):
     assert source.skipped == {"an empty query or passage": 1}
 
 
+def test_an_added_corpus(tmp_path):
+    from medqa_tui.corpus.record import CorpusInfo, PassageRecord
+    from medqa_tui.corpus.store import CorpusStore
+    from medqa_tui.domain import Passage
+
+    def passage(name, question, text, chunk=0):
+        return Passage(f"notes:{name}#{chunk}", "notes", name, "Note", text, question)
+
+    rows = [
+        PassageRecord(passage("1", "What is anemia?", "Too few red cells."), ("low blood",)),
+        PassageRecord(passage("1", "What is anemia?", "More on it.", chunk=1)),
+        PassageRecord(passage("2", None, "A note without a question.")),
+        PassageRecord(passage("3", "What is gout?", "Sore toes.")),
+    ]
+    file = tmp_path / "corpora.db"
+    with CorpusStore(file) as store:
+        store.replace(CorpusInfo("notes", licence="CC0", attribution="Me"), rows)
+    source = read_source("notes", None, file)
+    assert [example.text for example in source.examples] == ["Too few red cells."]
+    assert source.examples[0].phrasings == ("low blood",)
+    assert (source.licence, source.attribution) == ("CC0", "Me")
+    # The list of held-out topics comes with the program.
+    assert source.heldout == {"gout": 1}
+    assert source.skipped == {"without a question": 1}
+
+
 @pytest.mark.parametrize(
     ("content", "word"),
     [
