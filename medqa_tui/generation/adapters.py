@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +85,7 @@ class Adapters:
 
         name = f"adapter_{next(self._numbers)}"
         try:
-            with one_at_a_time, warnings.catch_warnings():
+            with one_at_a_time, _untouched(self.base), warnings.catch_warnings():
                 # Of names in transformers that peft still uses.
                 warnings.simplefilter("ignore", FutureWarning)
                 config = PeftConfig.from_pretrained(str(folder))
@@ -137,6 +139,24 @@ def _key(folder: Path) -> tuple[str, int, int]:
             "Run: medqa-tui doctor --deep, or install again with: medqa-tui setup",
         ) from error
     return str(folder.resolve()), found.st_mtime_ns, found.st_size
+
+
+@contextmanager
+def _untouched(base: Any) -> Iterator[None]:
+    """Keep the base's 4-bit weights as they are while peft asks for the names of its tensors.
+
+    On the CPU bitsandbytes repacks them for its kernels at the first use, and unpacks them again
+    where a state dict is asked for: slowly, and with rounded scales.
+    """
+    states = [getattr(getattr(m, "weight", None), "quant_state", None) for m in base.modules()]
+    packed = [state for state in states if getattr(state, "packing_format_for_cpu", False)]
+    try:
+        for state in packed:
+            state.packing_format_for_cpu = False
+        yield
+    finally:
+        for state in packed:
+            state.packing_format_for_cpu = True
 
 
 def _strip(base: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 
 import pytest
 
@@ -148,5 +149,5 @@ def test_a_thought_that_the_prompt_opened_is_not_shown(tmp_path):
     whole = encode("Hm. So it is.</think>\n\nAsthma is common.")
     shown = [chat.spoken(whole[:count], thinking=True) for count in range(len(whole) + 1)]
     assert shown[-1] == "Asthma is common."
-    assert all(after.startswith(before) for before, after in zip(shown, shown[1:], strict=False))
+    assert all(after.startswith(before) for before, after in pairwise(shown))
     assert chat.spoken(encode("No thought at all.")) == "No thought at all."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,21 +46,12 @@ def build(folder: Path, answers: Mapping[str, str] | None = None) -> Path:
 
 
 def _tokenizer(texts: list[str]):
-    """Return a SentencePiece-like unigram tokenizer, as T5's."""
-    import json
-
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    """Return a unigram tokenizer as T5's: every word of `texts` is a piece, and every letter."""
     from transformers import T5Tokenizer
 
-    raw = Tokenizer(models.Unigram())
-    raw.pre_tokenizer = pre_tokenizers.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=300,
-        special_tokens=["<pad>", "</s>", "<unk>"],
-        unk_token="<unk>",
-        initial_alphabet=[chr(code) for code in range(33, 127)],
-        show_progress=False,
-    )
-    raw.train_from_iterator(texts, trainer)
-    vocabulary = [tuple(row) for row in json.loads(raw.to_str())["model"]["vocab"]]
-    return T5Tokenizer(vocab=vocabulary, extra_ids=0)
+    words = sorted({word for text in texts for word in re.findall(r"\w+", text)})
+    letters = [chr(code) for code in range(33, 127)]
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    pieces += [(f"\u2581{word}", -2.0) for word in words]
+    pieces += [(letter, -10.0) for letter in ("\u2581", *letters)]
+    return T5Tokenizer(vocab=pieces, extra_ids=0)
