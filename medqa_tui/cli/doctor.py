@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import threading
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medqa_tui.cli import diagnostics, interrupt, options, output, terminal
+from medqa_tui.cli.files import require_free, write_private
 from medqa_tui.doctor.report import Check, CheckStatus, fail, ok
 from medqa_tui.errors import ExitCode, UsageError
 
@@ -50,19 +52,21 @@ def command(
 ) -> int:
     """Check the installation and say how to fix it.
 
-    Nothing is changed and nothing is fetched, but by --repair. Exit codes: 0 nothing failed, 1
-    something did, or stays broken after a repair, 130 interrupted.
+    Nothing is changed and nothing is fetched, but by --repair. Exit codes: 0 nothing failed, or
+    the report is written; 1 something failed, or stays broken after a repair; 130 interrupted.
     """
     from medqa_tui.doctor import checks
     from medqa_tui.paths import get_paths
 
     if file is not None and not report:
         raise UsageError("A file is only written with --report.", f"{file}.", "medqa-tui doctor -h")
+    if file is not None:
+        require_free(file)
     chosen = options.current(ctx)
     paths, (settings, found) = get_paths(), _settings(chosen.overrides())
     cancel = threading.Event()
     with diagnostics.StatusLine() as line, interrupt.first_calls(cancel.set):
-        found += checks.run(paths, settings, line.show)
+        found += checks.run(paths, settings, partial(_say, line, cancel))
         damages: list[Damage] = []
         if deep or repair:
             found, damages = _look_deep(paths, found, line, cancel)
@@ -78,6 +82,14 @@ def command(
         if not chosen.json:
             _tell_of(repairs, found)
     return _end(found, repairs, json=chosen.json)
+
+
+def _say(line: diagnostics.StatusLine, cancel: threading.Event, message: str) -> None:
+    if cancel.is_set():
+        from medqa_tui.models.files import Cancelled
+
+        raise Cancelled("The check was interrupted.", "Nothing was changed.", "medqa-tui doctor")
+    line.show(message)
 
 
 def _look_deep(
@@ -128,7 +140,6 @@ def _agreed(chosen: options.Options) -> bool:
 
 
 def _report(paths: Paths, found: list[Check], chosen: options.Options, file: Path | None) -> int:
-    from medqa_tui.cli.files import write_private
     from medqa_tui.doctor.sharing import compose
 
     text = compose(paths, found, chosen.overrides())

@@ -20,11 +20,7 @@ def write_private(target: Path, text: str, *, force: bool = False, option: str =
     """
     from medqa_tui.models.files import write_atomic
 
-    if target.is_dir():
-        raise UsageError("This is a folder:", f"{target}.", "Name a file in it.")
-    if target.exists() and not force:
-        hint = f"Use another name, or add {option}" if option else "Use another name."
-        raise UsageError("The file exists already:", f"{target}.", hint)
+    require_free(target, force=force, option=option)
     try:
         write_atomic(target, text.encode())
     except OSError as error:
@@ -33,3 +29,16 @@ def write_private(target: Path, text: str, *, force: bool = False, option: str =
             f"{target}: {error.strerror or error}.",
             "Name a file in a folder of yours.",
         ) from error
+
+
+def require_free(target: Path, *, force: bool = False, option: str = "") -> None:
+    """Accept a file that may be written.
+
+    Raises:
+        UsageError: It is a folder, or is there already and may not be replaced.
+    """
+    if target.is_dir():
+        raise UsageError("This is a folder:", f"{target}.", "Name a file in it.")
+    if target.exists() and not force:
+        hint = f"Use another name, or add {option}" if option else "Use another name."
+        raise UsageError("The file exists already:", f"{target}.", hint)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 # Message, how much is done, how much there is; in bytes where both are given.
 OnProgress = Callable[[str, int | None, int | None], None]
+# What a repair puts out of the way, until what takes its place is whole.
+DAMAGED = ".damaged"
+_LEFT = (".incoming-", ".old-", f"{DAMAGED}-")
 REPAIR = "medqa-tui doctor --deep --repair"
 
 
@@ -231,9 +234,7 @@ def leftovers(paths: Paths) -> Iterator[Path]:
 
     for folder in (paths.models, paths.adapters):
         if folder.is_dir() and not setup_runs(paths):
-            yield from sorted(
-                path for path in folder.iterdir() if path.name.startswith((".incoming-", ".old-"))
-            )
+            yield from sorted(path for path in folder.iterdir() if path.name.startswith(_LEFT))
     if paths.history_db.parent.is_dir():
         yield from of_history(paths.history_db)
 

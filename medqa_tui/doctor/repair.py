@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medqa_tui.doctor.deep import Damage, OnProgress, Part, leftovers
+from medqa_tui.doctor.deep import DAMAGED, Damage, OnProgress, Part, leftovers
 from medqa_tui.errors import MedQAError
 from medqa_tui.models.files import Cancelled
 from medqa_tui.models.records import RECORD_NAME
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from medqa_tui.setup.events import SetupEvent
 
 _AGAIN = "medqa-tui doctor --deep --repair"
-_DAMAGED = ".damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +132,12 @@ class _Work:
         whole: set[Path] = set()
         for profile in names:
             self.check_cancel()
-            own = {damage.place for damage in damages if profile in damage.profiles}
+            own = [damage for damage in damages if profile in damage.profiles]
             # What two profiles share is installed anew once.
-            with _without_records(sorted(own - whole)):
+            with _out_of_the_way([damage for damage in own if damage.place not in whole]):
                 try:
                     self._set_up(profile)
-                    whole |= own
+                    whole |= {damage.place for damage in own}
                 except Cancelled:
                     raise
                 except MedQAError as error:
@@ -170,7 +169,7 @@ class _Work:
                 names = [name for name in store.fingerprints() if name != CORPUS]
         except MedQAError:
             names = []
-        aside = damage.place.with_name(f"{damage.place.name}{_DAMAGED}-{_now()}")
+        aside = damage.place.with_name(f"{damage.place.name}{DAMAGED}-{_now()}")
         for suffix in ("", "-wal", "-shm", "-journal"):
             part = Path(f"{damage.place}{suffix}")
             if part.exists():
@@ -211,24 +210,30 @@ class _Work:
 
 
 @contextmanager
-def _without_records(folders: Sequence[Path]) -> Iterator[None]:
-    """Let setup take folders for not installed; give back the records of those it did not replace.
+def _out_of_the_way(damages: Sequence[Damage]) -> Iterator[None]:
+    """Let setup take what is damaged for not installed; give back what it did not replace.
 
     A damaged model may still answer, which is more than none does.
     """
-    hidden = {
-        folder: folder / f"{RECORD_NAME}{_DAMAGED}"
-        for folder in folders
-        if (folder / RECORD_NAME).is_file()
-    }
-    for folder, name in hidden.items():
-        (folder / RECORD_NAME).rename(name)
+    moved: list[tuple[Path, Path]] = []
+    for damage in damages:
+        folder = damage.place
+        record = folder / RECORD_NAME
+        if damage.part is Part.MODEL and record.is_file():
+            moved.append((record, folder / f"{RECORD_NAME}{DAMAGED}"))
+        elif damage.part is Part.ADAPTER and folder.is_dir():
+            # One that is there is never replaced by another.
+            moved.append((folder, folder.with_name(f"{DAMAGED}-{folder.name}")))
+    for place, aside in moved:
+        place.rename(aside)
     try:
         yield
     finally:
-        for folder, name in hidden.items():
-            if name.is_file() and not (folder / RECORD_NAME).exists():
-                name.rename(folder / RECORD_NAME)
+        for place, aside in moved:
+            if aside.exists() and not place.exists() and place.parent.is_dir():
+                aside.rename(place)
+            elif aside.is_dir():
+                shutil.rmtree(aside, ignore_errors=True)
 
 
 def _now() -> str:
