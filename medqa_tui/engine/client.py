@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
 from medqa_tui import events
 from medqa_tui.backend import Backend, GenerateRequest, GroundRequest, GroundResult, RetrieveRequest
-from medqa_tui.cancelling import while_wanted
+from medqa_tui.cancelling import closing, while_wanted
 from medqa_tui.domain import Failure, GeneratorKind, ModelInfo, TokenCounts
 from medqa_tui.engine import connect, lifecycle, process, transport, wire
 from medqa_tui.engine.bridge import Worker, settled
@@ -291,13 +291,14 @@ class EngineBackend:
             ) as reply:
                 if reply.status_code != httpx2.codes.OK:
                     raise _refused(reply.status_code, await reply.aread())
-                async for line in _lines(reply):
-                    event = events.from_json(line)
-                    if isinstance(event, Notice) and event.code == wire.ENGINE_BROKEN:
-                        raise _BrokenError(_clause(event.message))
-                    yield event
-                    if _is_last(event):
-                        return
+                async with aclosing(_lines(reply)) as lines:
+                    async for line in lines:
+                        event = events.from_json(line)
+                        if isinstance(event, Notice) and event.code == wire.ENGINE_BROKEN:
+                            raise _BrokenError(_clause(event.message))
+                        yield event
+                        if _is_last(event):
+                            return
         except (httpx2.TransportError, ValueError) as error:
             raise _BrokenError from error
         raise _BrokenError
@@ -373,13 +374,14 @@ def _is_last(event: Event) -> bool:
     return isinstance(event, GenerationDone | BackendFailed)
 
 
-async def _lines(reply: httpx2.Response) -> AsyncIterator[bytes]:
+async def _lines(reply: httpx2.Response) -> AsyncGenerator[bytes, None]:
     """Yield the lines of the body; the client's own splitter also cuts at U+2028 inside a text."""
     rest = b""
-    async for chunk in reply.aiter_bytes():
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            yield line
+    async with closing(reply.aiter_bytes()) as chunks:
+        async for chunk in chunks:
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                yield line
 
 
 def _cut_short(request: GenerateRequest, profile: str, written: list[str]) -> GenerationDone:

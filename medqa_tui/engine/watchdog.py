@@ -17,8 +17,9 @@ HUNG = 70
 
 _LOOKS = 20
 _MOST_BETWEEN_LOOKS_S = 5.0
-# A load has no steps to count; one that computes for so many limits will never end.
+# A load has no steps to count; one that computes for so long will never end.
 _LIMITS_A_LOAD = 10
+_LONGEST_LOAD_S = 1200.0
 
 
 @dataclass
@@ -117,7 +118,7 @@ class Watchdog:
             task.quiet = 0.0 if moved else task.quiet + self.interval
             if task.quiet >= self._limit:
                 self._on_hang(f"nothing moved for {task.quiet:.0f} s while {task.doing}")
-            elif task.loads and task.age >= self._limit * _LIMITS_A_LOAD:
+            elif task.loads and task.age >= max(self._limit * _LIMITS_A_LOAD, _LONGEST_LOAD_S):
                 self._on_hang(f"{task.doing} had not ended after {task.age:.0f} s")
 
     def _watch(self) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import tempfile
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx2
@@ -18,13 +20,14 @@ from medqa_tui import __version__
 from medqa_tui.backend import GenerateEvent, GenerateRequest
 from medqa_tui.config.schema import EngineSettings, Settings
 from medqa_tui.domain import GeneratorKind, ModelInfo, TokenCounts
-from medqa_tui.engine import connect, host, transport
-from medqa_tui.engine.client import EngineBackend
+from medqa_tui.engine import connect, host, transport, wire
+from medqa_tui.engine.client import EngineBackend, use_adapter
 from medqa_tui.engine.local import LocalBackend
-from medqa_tui.engine.parts import Parts
+from medqa_tui.engine.parts import Part, Parts
 from medqa_tui.engine.server import Engine, build_app
 from medqa_tui.engine.status import EngineState
 from medqa_tui.engine.transport import EngineRecord, Transport
+from medqa_tui.errors import BrokenDeviceError, EngineError, MedQAError
 from medqa_tui.events import (
     BackendFailed,
     Event,
@@ -47,12 +50,22 @@ class Counter:
     permits: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     steps: int = 0
     ended: int = 0
+    breaks_after: int | None = None
+    adapters: list[Path | None] = field(default_factory=list)
+    info = ModelInfo("starter", device="cpu")
+
+    def use_adapter(self, adapter_dir: Path | None) -> None:
+        if adapter_dir and adapter_dir.name == "unfit":
+            raise MedQAError("This adapter does not fit the model.", "unfit")
+        self.adapters.append(adapter_dir)
 
     def stream(
         self, request: GenerateRequest, cancel: threading.Event
     ) -> Iterator[Notice | Token | GenerationDone]:
         written = 0
         while written < request.max_new_tokens and not cancel.is_set():
+            if written == self.breaks_after:
+                raise BrokenDeviceError("The GPU failed while it was computing.")
             if self.permits.acquire(timeout=0.01):
                 written += 1
                 self.steps += 1
@@ -73,7 +86,12 @@ class CountingBackend(LocalBackend):
 
     def __init__(self, paths: Paths, settings: Settings, counter: Counter) -> None:
         super().__init__(paths, settings)
-        self._parts = Parts(paths, settings, Active("starter", "b", "g", "e", "i"))
+        active = Active("starter", "b", "g", "e", "i")
+        active.write(paths)
+        self._parts = Parts(paths, settings, active)
+        loaded: Future[object] = Future()
+        loaded.set_result(counter)
+        self._parts._futures[Part.GENERATOR] = loaded
         self._counter = counter
 
     async def _with_model(
@@ -110,7 +128,7 @@ async def running(folders: Paths, request: pytest.FixtureRequest) -> AsyncIterat
     kind: Transport = request.param
     counter = Counter()
     backend = CountingBackend(folders, Settings(engine=EngineSettings(queue=1)), counter)
-    engine = Engine(backend, None, "print")
+    engine = Engine(backend, None, lambda: f"print of {backend.parts.active.adapter}")
     transport.private_folder(folders.run)
     token = transport.write_token(folders) if kind is Transport.PORT else ""
     listener, location = transport.bind(folders, kind)
@@ -209,6 +227,96 @@ async def test_who_hangs_up_in_the_line_leaves_it(running: Running) -> None:
     await one.aclose()
     for client in (first, second):
         await client.aclose()
+
+
+async def test_places_in_the_line_are_told_and_kept(running: Running) -> None:
+    running.engine.backend.line._limit = 3
+    mine, other = running.client(), running.client()
+    running.counter.permits.release(1)
+    one = mine.generate(asked("t1", 2), asyncio.Event())
+    assert isinstance(await anext(one), Token)
+    two = other.generate(asked("t2", 1), asyncio.Event())
+    # A second question of the first front end stands behind whoever came before it.
+    three = mine.generate(asked("t3", 1), asyncio.Event())
+    waits = [await anext(two), await anext(three)]
+    assert [wait.message for wait in waits if isinstance(wait, StatusChanged)] == [
+        "Waiting for another answer.",
+        "Waiting for 2 other answers.",
+    ]
+    running.counter.permits.release(2)
+    assert [type(event) async for event in one] == [Token, GenerationDone]
+    moved = await anext(three)
+    assert isinstance(moved, StatusChanged)
+    assert moved.message == "Waiting for another answer."
+    # The one before it hangs up; the other goes on.
+    await two.aclose()
+    running.counter.permits.release(1)
+    rest = [event async for event in three]
+    assert isinstance(rest[-1], GenerationDone)
+    assert rest[-1].finish == "length"
+    for client in (mine, other):
+        await client.aclose()
+
+
+async def test_an_engine_whose_gpu_is_lost_says_so_and_leaves(running: Running) -> None:
+    running.counter.breaks_after = 0
+    client = running.client()
+    record = transport.read_record(running.paths)
+    assert record is not None
+    async with connect.async_client(running.paths, record) as raw:
+        reply = await raw.post("/v1/generate", content=wire.encode(asked("t1")))
+        lines = [json.loads(line) for line in reply.text.splitlines()]
+        again = await raw.post("/v1/generate", content=wire.encode(asked("t2")))
+    assert [line["code"] for line in lines] == [wire.ENGINE_BROKEN]
+    assert "GPU" in lines[0]["message"]
+    assert again.status_code == 503
+    assert running.engine.status().state is EngineState.STOPPING
+    async with asyncio.timeout(DEADLINE_S):
+        await running.engine.activity.until_idle()
+    await client.aclose()
+
+
+async def test_a_gpu_that_is_lost_in_mid_answer_ends_the_answer_in_words(running: Running) -> None:
+    running.counter.breaks_after = 1
+    running.counter.permits.release(1)
+    client = running.client()
+    events = [event async for event in client.generate(asked("t1"), asyncio.Event())]
+    assert isinstance(events[0], Token)
+    last = events[-1]
+    assert isinstance(last, BackendFailed)
+    assert last.failure.detail == "The GPU failed while it was computing."
+    await client.aclose()
+
+
+async def test_an_adapter_is_switched_and_the_fingerprint_follows(running: Running) -> None:
+    active = running.engine.backend.parts.active
+    replace(active, adapter="mine").write(running.paths)
+    assert await asyncio.to_thread(use_adapter, running.paths, "mine")
+    assert running.counter.adapters == [running.paths.adapters / "mine"]
+    assert running.engine.status().fingerprint == "print of mine"
+    # What is in use already is not put on again.
+    assert await asyncio.to_thread(use_adapter, running.paths, "mine")
+    assert len(running.counter.adapters) == 1
+    active.write(running.paths)
+    assert await asyncio.to_thread(use_adapter, running.paths, None)
+    assert running.counter.adapters[-1] is None
+
+
+async def test_an_adapter_of_another_profile_is_not_put_on(running: Running) -> None:
+    assert not await asyncio.to_thread(use_adapter, running.paths, "theirs")
+    assert running.counter.adapters == []
+
+
+async def test_an_adapter_that_does_not_fit_leaves_the_one_before(running: Running) -> None:
+    replace(running.engine.backend.parts.active, adapter="unfit").write(running.paths)
+    with pytest.raises(EngineError, match="does not fit"):
+        await asyncio.to_thread(use_adapter, running.paths, "unfit")
+    assert running.engine.backend.parts.active.adapter is None
+    assert running.engine.status().fingerprint == "print of None"
+
+
+def test_without_an_engine_no_adapter_is_switched(folders: Paths) -> None:
+    assert not use_adapter(folders, "mine")
 
 
 async def test_stopping_tells_whoever_listens(running: Running) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from medqa_tui.engine import transport
+from medqa_tui.engine import connect, transport
 from medqa_tui.engine.transport import EngineRecord, Transport
 from medqa_tui.errors import EngineError
 from medqa_tui.paths import Paths
 
+NOBODY = 65534
+as_root = pytest.mark.skipif(
+    not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can give files away"
+)
 posix = pytest.mark.skipif(os.name == "nt", reason="Unix domain sockets and modes")
 
 
@@ -80,6 +86,98 @@ def test_a_folder_that_others_can_read_is_closed_to_them(tmp_path: Path) -> None
     open_to_all.mkdir(mode=0o755)
     transport.private_folder(open_to_all)
     assert mode_of(open_to_all) == 0o700
+
+
+@posix
+def test_a_folder_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run").chmod(0o770)
+    with pytest.raises(EngineError, match="can be written by other users") as caught:
+        transport.private_folder(tmp_path / "run")
+    assert caught.value.hint.endswith(f"chmod 700 {tmp_path / 'run'}")
+    with pytest.raises(EngineError, match="not safe"):
+        connect.status(paths_in(tmp_path))
+
+
+@as_root
+def test_what_another_user_left_is_never_asked(short: Path) -> None:
+    paths = paths_in(short)
+    transport.private_folder(paths.run)
+    listener, location = transport.bind(paths, Transport.SOCKET)
+    record = EngineRecord(os.getpid(), "0.1.0", Transport.SOCKET, location)
+    with listener:
+        listener.listen()
+        listener.setblocking(False)
+        transport.write_record(paths, record)
+        for path in (Path(location), transport.record_file(paths), paths.run):
+            os.chown(path, NOBODY, NOBODY)
+            with pytest.raises(EngineError, match="belongs to another user"):
+                connect.status(paths)
+            with pytest.raises(EngineError, match="belongs to another user"):
+                connect.use_adapter(paths, None)
+            os.chown(path, os.getuid(), os.getgid())
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+@posix
+def test_a_folder_in_the_sockets_place_is_gone_around(short: Path) -> None:
+    paths = paths_in(short)
+    (paths.run / "engine.sock" / "x").mkdir(parents=True)
+    paths.run.chmod(0o700)
+    listener, location = transport.bind(paths, Transport.SOCKET)
+    with listener:
+        assert Path(location).parent == paths.run
+        assert Path(location).is_socket()
+        assert mode_of(Path(location)) == 0o600
+
+
+@posix
+@pytest.mark.parametrize(
+    "says",
+    [
+        b"",
+        b"\x16\x03\x01 no HTTP\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]",
+        b'HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n{"pid": "x"}',
+        b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 200_000,
+    ],
+)
+def test_a_server_that_is_no_engine_is_nobody(short: Path, says: bytes) -> None:
+    paths = paths_in(short)
+    transport.private_folder(paths.run)
+    listener, location = transport.bind(paths, Transport.SOCKET)
+    listener.listen()
+    over = threading.Event()
+
+    def serve() -> None:
+        client, _ = listener.accept()
+        with client, contextlib.suppress(OSError):
+            client.recv(1000)
+            client.sendall(says)
+            # The last one never ends; it is hung up on.
+            if len(says) > 1000:
+                over.wait()
+
+    server = threading.Thread(target=serve)
+    server.start()
+    transport.write_record(paths, EngineRecord(1, "0.1.0", Transport.SOCKET, location))
+    try:
+        assert connect.status(paths) is None
+    finally:
+        over.set()
+        server.join()
+        listener.close()
+
+
+@posix
+def test_a_file_in_the_sockets_place_is_no_engine(short: Path) -> None:
+    paths = paths_in(short)
+    transport.private_folder(paths.run)
+    place = paths.run / "engine.sock"
+    place.write_text("not a socket")
+    transport.write_record(paths, EngineRecord(1, "0.1.0", Transport.SOCKET, str(place)))
+    assert connect.status(paths) is None
 
 
 @posix
