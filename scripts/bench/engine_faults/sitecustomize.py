@@ -2,8 +2,8 @@
 
 It lies outside the program, which knows nothing of it: a folder on PYTHONPATH, and two variables.
 
-    MEDQA_FAULT=stage:action[:count]    where, what, and at which pass through that place
-    MEDQA_FAULT_MARKS=FOLDER            a file for each fault that struck; it strikes once, unless
+    ENGINE_FAULT=stage:action[:pass]    where, what, and at which pass through there: 3, or 1-2
+    ENGINE_FAULT_MARKS=FOLDER           a file for each fault that struck; it strikes once, unless
                                         the action ends with an exclamation mark
 
 Stages: start, load, retrieve, first (before the first token), answer (a token), check. Actions: the
@@ -24,8 +24,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_PARTS = os.environ.get("MEDQA_FAULT", "::").split(":")
-STAGE, ACTION, COUNT = _PARTS[0], _PARTS[1], int((_PARTS[2:3] or ["1"])[0] or 1)
+_PARTS = os.environ.get("ENGINE_FAULT", "::").split(":")
+STAGE, ACTION = _PARTS[0], _PARTS[1]
+FIRST, _, LAST = ((_PARTS[2:3] or ["1"])[0] or "1").partition("-")
 _passed = 0
 
 
@@ -35,8 +36,9 @@ def strike(stage: str) -> None:
     if stage != STAGE:
         return
     _passed += 1
-    mark = Path(os.environ["MEDQA_FAULT_MARKS"]) / f"{stage}-{ACTION.rstrip('!')}"
-    if _passed != COUNT or (mark.exists() and not ACTION.endswith("!")):
+    mark = Path(os.environ["ENGINE_FAULT_MARKS"]) / f"{stage}-{ACTION.rstrip('!')}"
+    wanted = int(FIRST) <= _passed <= int(LAST or FIRST)
+    if not wanted or (mark.exists() and not ACTION.endswith("!")):
         return
     mark.touch()
     _do(ACTION.rstrip("!"))

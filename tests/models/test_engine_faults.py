@@ -1,0 +1,327 @@
+"""What front ends see of an engine that is killed, hangs, crashes or runs out of memory.
+
+The faults are real signals, or are injected from outside the program: see
+scripts/bench/engine_faults.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from medqa_tui import assistant
+from medqa_tui.backend import GenerateRequest, RetrieveRequest
+from medqa_tui.cancelling import first_of
+from medqa_tui.domain import AnswerStatus, GeneratorKind, Question
+from medqa_tui.engine import connect, lifecycle, transport
+from medqa_tui.engine.client import EngineBackend
+from medqa_tui.errors import EngineError
+from medqa_tui.events import (
+    AnswerDone,
+    BackendFailed,
+    Event,
+    EvidenceFound,
+    GenerationDone,
+    Notice,
+    SentenceChecked,
+    StatusChanged,
+    Token,
+)
+from medqa_tui.history.store import HistoryStore
+from medqa_tui.paths import Paths
+
+from .engines import (
+    QUESTION,
+    SETTINGS,
+    everything,
+    evidence_of,
+    long_draft,
+    ready,
+    settings_with,
+    wait_for,
+)
+
+FAULTS = Path(__file__).parents[2] / "scripts" / "bench" / "engine_faults"
+WATCHED = settings_with(watchdog=3)
+Order = Callable[[str], None]
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals")
+
+
+@pytest.fixture
+def fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Order:
+    """Return what makes the engines that are started from now on fail once, at a stage."""
+    monkeypatch.setenv("ENGINE_FAULT_MARKS", str(tmp_path))
+    before = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(FAULTS), before))))
+    return lambda what: monkeypatch.setenv("ENGINE_FAULT", what)
+
+
+@pytest.fixture
+async def backend(paths: Paths) -> AsyncIterator[EngineBackend]:
+    made = EngineBackend(paths, SETTINGS)
+    yield made
+    await made.aclose()
+
+
+def short(turn: str = "t") -> GenerateRequest:
+    from .test_engine_local import EVIDENCE
+
+    return GenerateRequest(turn, QUESTION, EVIDENCE, (), "model", 12)
+
+
+def restarts(events: list[Event]) -> list[str]:
+    found = [event for event in events if isinstance(event, Notice)]
+    return [event.message for event in found if event.code == "engine_restarted"]
+
+
+async def draft(backend: EngineBackend, request: GenerateRequest) -> list[Event]:
+    await everything(backend.prepare(request.turn))
+    return await everything(backend.generate(request, asyncio.Event()))
+
+
+async def answers_again(backend: EngineBackend) -> None:
+    """See that the next question is answered as if nothing had been."""
+    events = await draft(backend, short("next"))
+    assert restarts(events) == []
+    assert isinstance(events[-1], GenerationDone), events
+
+
+async def test_killed_at_its_start_it_is_started_once_more(
+    backend: EngineBackend, fault: Order
+) -> None:
+    fault("start:KILL")
+    said = [event.message for event in await everything(backend.prepare("t"))]
+    assert said == [
+        "Starting the engine.",
+        "The engine ended (killed, often for lack of memory (SIGKILL)); starting it again.",
+    ]
+    assert connect.status(backend.paths) is not None
+
+
+async def test_an_engine_that_crashes_at_every_start_is_given_up(
+    backend: EngineBackend, fault: Order
+) -> None:
+    fault("start:SEGV!")
+    with pytest.raises(EngineError) as caught:
+        await everything(backend.prepare("t"))
+    assert caught.value.title == "The engine ended twice before it could answer."
+    assert "a crash in native code (SIGSEGV)" in caught.value.detail.lower().replace(
+        "sigsegv", "SIGSEGV"
+    )
+    assert str(transport.log_file(backend.paths)) in caught.value.detail
+    assert not transport.engine_is_alive(backend.paths)
+
+
+@pytest.mark.parametrize(
+    ("stage", "why"),
+    [
+        ("load:ILL", "a crash in native code (SIGILL)"),
+        ("first:KILL", "killed, often for lack of memory (SIGKILL)"),
+        ("first:hang", "nothing moved for 3 s while writing an answer"),
+        ("first:broken", "the GPU stopped working"),
+    ],
+)
+async def test_a_draft_that_nothing_was_seen_of_is_written_again(
+    paths: Paths, fault: Order, stage: str, why: str
+) -> None:
+    fault(stage)
+    backend = EngineBackend(paths, WATCHED)
+    events = await draft(backend, short())
+    assert restarts(events) == [f"The engine ended ({why}); starting it again."]
+    assert isinstance(events[-1], GenerationDone), events
+    log = transport.log_file(paths).read_text()
+    assert "diabetes" not in log
+    await backend.aclose()
+
+
+async def test_a_load_that_hangs_is_ended_and_tried_again(paths: Paths, fault: Order) -> None:
+    fault("load:hang")
+    backend = EngineBackend(paths, WATCHED)
+    events = await draft(backend, short())
+    (why,) = restarts(events)
+    assert "nothing moved for 3 s while loading the language model" in why
+    assert isinstance(events[-1], GenerationDone), events
+    log = transport.log_file(paths).read_text()
+    assert "in strike" in log, "where it hung"
+    await backend.aclose()
+
+
+async def test_a_crash_in_mid_answer_is_named_and_the_next_one_works(
+    backend: EngineBackend, fault: Order
+) -> None:
+    fault("answer:ABRT:3")
+    events = await draft(backend, short())
+    assert any(isinstance(event, Token) for event in events)
+    last = events[-1]
+    assert isinstance(last, BackendFailed), events
+    assert last.failure.title == "The engine ended while it was answering."
+    assert last.failure.detail == "A crash in native code (SIGABRT)."
+    assert not list(backend.paths.run.glob("core*"))
+    await answers_again(backend)
+
+
+async def test_a_search_is_repeated_once_and_not_twice(
+    backend: EngineBackend, fault: Order
+) -> None:
+    fault("retrieve:KILL!")
+    await everything(backend.prepare("t"))
+    events = await everything(
+        backend.retrieve(RetrieveRequest("t", QUESTION, mode="bm25"), asyncio.Event())
+    )
+    assert len(restarts(events)) == 1
+    last = events[-1]
+    assert isinstance(last, BackendFailed)
+    assert "killed" in last.failure.detail.lower()
+
+
+async def test_killed_while_it_checks_history_keeps_what_was_said(
+    paths: Paths, backend: EngineBackend, fault: Order
+) -> None:
+    # The first engine dies at the second check, which a second engine repeats; so does that one.
+    fault("check:KILL!:2")
+    quoting = SETTINGS.model_copy(
+        update={"answer": SETTINGS.answer.model_copy(update={"generator": "extractive"})}
+    )
+    with HistoryStore(paths.history_db) as store:
+        session = store.new_session()
+        events = await everything(
+            assistant.answer(
+                Question(QUESTION, "t"),
+                backend,
+                settings=quoting,
+                recorder=store.recorder(session),
+            )
+        )
+        kept = [event.sentence.text for event in events if isinstance(event, SentenceChecked)]
+        last = events[-1]
+        assert isinstance(last, AnswerDone)
+        assert last.answer.status is AnswerStatus.FAILED
+        assert kept
+        (entry,) = store.turns(session)
+        assert entry.answer.startswith(kept[0])
+
+
+async def test_without_memory_the_context_shrinks_then_it_says_so(
+    backend: EngineBackend, fault: Order
+) -> None:
+    fault("first:oom")
+    events = await draft(backend, short())
+    codes = [event.code for event in events if isinstance(event, Notice)]
+    assert "context_shrunk" in codes, events
+    assert isinstance(events[-1], GenerationDone), events
+
+
+async def test_without_any_memory_it_says_so_and_lives_on(
+    backend: EngineBackend, fault: Order
+) -> None:
+    fault("first:oom!:1-2")
+    events = await draft(backend, short())
+    last = events[-1]
+    assert isinstance(last, BackendFailed), events
+    assert last.failure.title == "There is not enough memory for this answer."
+    first = ready(backend.paths)
+    await answers_again(backend)
+    assert ready(backend.paths).pid == first.pid
+
+
+async def test_a_suspended_engine_goes_on_where_it_was(backend: EngineBackend) -> None:
+    await everything(backend.prepare("t"))
+    request = long_draft(await evidence_of(backend))
+    status = ready(backend.paths)
+    process = psutil.Process(status.pid)
+    cancel, seen = asyncio.Event(), 0
+    async for event in backend.generate(request, cancel):
+        seen += isinstance(event, Token)
+        if seen == 1:
+            process.suspend()
+            wait_for(lambda: process.status() == psutil.STATUS_STOPPED)
+            process.resume()
+        if seen == 3:
+            cancel.set()
+        assert not isinstance(event, BackendFailed), event
+    assert seen == 3
+    assert ready(backend.paths).pid == status.pid
+
+
+async def test_an_engine_that_stays_suspended_is_replaced(paths: Paths) -> None:
+    backend = EngineBackend(paths, WATCHED)
+    await everything(backend.prepare("t"))
+    status = ready(paths)
+    os.kill(status.pid, signal.SIGSTOP)
+    events = await everything(backend.generate(short(), asyncio.Event()))
+    said = [event.message for event in events if isinstance(event, StatusChanged)]
+    assert "The engine does not respond; waiting for it." in said
+    (why,) = restarts(events)
+    assert "it did not respond for" in why
+    assert isinstance(events[-1], GenerationDone), events
+    assert not psutil.pid_exists(status.pid)
+    await backend.aclose()
+
+
+async def test_waiting_for_a_suspended_engine_can_be_cancelled(paths: Paths) -> None:
+    backend = EngineBackend(paths, SETTINGS)
+    await everything(backend.prepare("t"))
+    status = connect.status(paths)
+    assert status is not None
+    os.kill(status.pid, signal.SIGSTOP)
+    cancel = asyncio.Event()
+
+    async def wait() -> None:
+        async for _ in backend.prepare("t2"):
+            pass
+
+    task = asyncio.ensure_future(first_of(wait(), cancel))
+    cancel.set()
+    assert await task is False
+    os.kill(status.pid, signal.SIGCONT)
+    await answers_again(backend)
+    await backend.aclose()
+
+
+async def test_a_slow_answer_is_no_hang(paths: Paths) -> None:
+    backend = EngineBackend(paths, settings_with(watchdog=1))
+    await everything(backend.prepare("t"))
+    request = long_draft(await evidence_of(backend))
+    before = ready(paths)
+    cancel = asyncio.Event()
+    async for event in backend.generate(request, cancel):
+        assert not isinstance(event, BackendFailed), event
+        now = connect.status(paths) if isinstance(event, Token) else None
+        if now and now.uptime > before.uptime + 2.5:
+            cancel.set()
+    assert ready(paths).pid == before.pid
+    await backend.aclose()
+
+
+async def test_an_old_engine_finishes_its_answer_before_a_new_one_starts(
+    paths: Paths, fault: Order
+) -> None:
+    fault("start:version")
+    with pytest.raises(EngineError, match="does not answer"):
+        # It is of another version than was asked for, so that nobody here may use it.
+        lifecycle.ensure_running(paths, SETTINGS, timeout=0.5)
+    fault("none:none")
+    said: list[str] = []
+    status = await asyncio.to_thread(lifecycle.ensure_running, paths, SETTINGS, said.append)
+    assert status.version != "0.0.1"
+    assert said[0] == "Replacing an engine of version 0.0.1."
+
+
+async def test_the_clock_may_jump(backend: EngineBackend, fault: Order) -> None:
+    fault("start:clock")
+    events = await draft(backend, short())
+    done = events[-1]
+    assert isinstance(done, GenerationDone), events
+    assert done.generator is GeneratorKind.MODEL
+    status = connect.status(backend.paths)
+    assert status is not None
+    assert status.idle_seconds < 3600
+    found = await everything(backend.retrieve(RetrieveRequest("t", QUESTION), asyncio.Event()))
+    assert isinstance(found[-1], EvidenceFound)
