@@ -88,12 +88,14 @@ class EngineStatus:
         return asdict(self)
 
     @classmethod
-    def from_record(cls, row: dict[str, Any]) -> EngineStatus:
+    def from_record(cls, row: Any) -> EngineStatus:
         """Read a status, perhaps of another version: what is missing or new is passed over.
 
         Raises:
             ValueError: It is not an engine's status at all.
         """
+        if not isinstance(row, dict):
+            raise ValueError("not the status of an engine")
         if not isinstance(row.get("pid"), int) or not isinstance(row.get("version"), str):
             raise ValueError("not the status of an engine")
         known = {name: row[name] for name in cls.__dataclass_fields__ if name in row}
