@@ -14,6 +14,7 @@ from medqa_tui.domain import (
     Failure,
     GeneratorKind,
     ModelInfo,
+    Passage,
     Scores,
     Sentence,
     Support,
@@ -169,10 +170,19 @@ def score_line(scores: Scores) -> str:
     parts = [
         _score("BM25", scores.bm25, scores.bm25_rank, ".1f"),
         _score("dense", scores.dense, scores.dense_rank, ".2f"),
-        _score("RRF", scores.rrf, None, ".3f"),
+        # Where a fused score ordered the list, the ranks alone did not.
+        _score("fused", scores.fused, None, ".3f") or _score("RRF", scores.rrf, None, ".3f"),
         _score("rerank", scores.rerank, None, ".1f"),
     ]
     return " · ".join(part for part in parts if part)
+
+
+def matched_line(query: str, passage: Passage) -> str:
+    """Return the words of the query that the passage has, or an empty text."""
+    from medqa_tui.retrieval.lexical import matched_terms
+
+    text = "\n".join((passage.title, passage.question or "", passage.text))
+    return one_line(", ".join(matched_terms(query, text)))
 
 
 def _score(name: str, value: float | None, rank: int | None, form: str) -> str:

@@ -275,7 +275,7 @@ class ChatScreen(Screen[None]):
 
     def on_passage_opened(self, message: PassageOpened) -> None:
         passages = tuple(card.evidence for card in self.evidence.cards)
-        self.app.push_screen(PassageScreen(passages, message.evidence.n))
+        self.app.push_screen(PassageScreen(passages, message.evidence.n, self.evidence.searched))
 
     def _show_evidence(self, shown: bool) -> None:
         self.set_class(shown, "-evidence")

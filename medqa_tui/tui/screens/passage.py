@@ -11,7 +11,7 @@ from textual.widgets import Footer, Static
 from medqa_tui.domain import Evidence
 from medqa_tui.tui import bindings
 from medqa_tui.tui.widgets.disclaimer import DisclaimerBanner
-from medqa_tui.tui.wording import one_line, plain, score_line, source_line
+from medqa_tui.tui.wording import matched_line, one_line, plain, score_line, source_line
 
 
 class PassageScreen(ModalScreen[None]):
@@ -20,9 +20,10 @@ class PassageScreen(ModalScreen[None]):
     BINDINGS = bindings.PASSAGE  # type: ignore[assignment]
     AUTO_FOCUS = "#passage-text"
 
-    def __init__(self, passages: tuple[Evidence, ...], n: int) -> None:
+    def __init__(self, passages: tuple[Evidence, ...], n: int, query: str = "") -> None:
         super().__init__()
         self._passages = passages
+        self._query = query
         self._at = next(i for i, item in enumerate(passages) if item.n == n)
 
     def compose(self) -> ComposeResult:
@@ -56,6 +57,7 @@ class PassageScreen(ModalScreen[None]):
             ("Date", passage.date),
             ("Id", passage.id),
             ("Scores", score_line(self._evidence.scores)),
+            ("Matched", matched_line(self._query, passage)),
         )
         known = [f"{name:<8} {one_line(value)}" for name, value in rows if value]
         self.query_one(".passage-origin", Static).update("\n".join(known))

@@ -12,7 +12,7 @@ from medqa_tui.domain import Evidence
 from medqa_tui.events import EvidenceFound
 from medqa_tui.tui import bindings
 from medqa_tui.tui.messages import PassageOpened
-from medqa_tui.tui.wording import one_line, plain, score_line, snippet
+from medqa_tui.tui.wording import matched_line, one_line, plain, score_line, snippet
 
 _EMPTY = "The passages that an answer stands on appear here, before the answer."
 
@@ -22,9 +22,10 @@ class EvidenceCard(Vertical, can_focus=True):
 
     BINDINGS = bindings.CARD  # type: ignore[assignment]
 
-    def __init__(self, evidence: Evidence) -> None:
+    def __init__(self, evidence: Evidence, query: str = "") -> None:
         super().__init__()
         self.evidence = evidence
+        self.query_text = query
         self.expanded = False
 
     def compose(self) -> ComposeResult:
@@ -39,6 +40,8 @@ class EvidenceCard(Vertical, can_focus=True):
         for line in origin:
             if line:
                 yield Static(Content(line), classes="card-line card-origin")
+        if matched := matched_line(self.query_text, passage):
+            yield Static(Content(f"Matched: {matched}"), classes="card-origin card-matched")
 
     def _text(self) -> Content:
         text = self.evidence.passage.text
@@ -70,12 +73,13 @@ class EvidenceCard(Vertical, can_focus=True):
 
 
 class EvidencePanel(VerticalScroll, can_focus=False):
-    """The passages of one answer; `turn` says of which."""
+    """The passages of one answer; `turn` says of which, `searched` what was looked for."""
 
     def __init__(self) -> None:
         super().__init__(id="evidence")
         self.border_title = "Evidence"
         self.turn = ""
+        self.searched = ""
 
     def compose(self) -> ComposeResult:
         yield Static(_EMPTY, markup=False, id="evidence-note")
@@ -90,6 +94,7 @@ class EvidencePanel(VerticalScroll, can_focus=False):
         focused = self.screen.focused
         at = focused.evidence.n if isinstance(focused, EvidenceCard) else None
         self.turn = turn
+        self.searched = found.query if found else ""
         evidence = found.evidence if found else ()
         self.border_title = _title(found)
         self.border_subtitle = "1-9 go · Enter expand · o open" if evidence else ""
@@ -98,7 +103,7 @@ class EvidencePanel(VerticalScroll, can_focus=False):
         note.display = bool(_note(found))
         async with self.batch():
             await self.query(EvidenceCard).remove()
-            await self.mount_all(EvidenceCard(item) for item in evidence)
+            await self.mount_all(EvidenceCard(item, self.searched) for item in evidence)
         if at is not None:
             self.focus_card(at, expand=False)
 

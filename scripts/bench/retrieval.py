@@ -1,0 +1,315 @@
+"""How well the search finds answers: MedQuAD, Medication QA and LiveQA, part by part.
+
+1. MedQuAD: a question of the development sample finds its own answer, among all answers, with no
+   question indexed; MRR@10 and recall@10. 2. The same, where any row with the identical question
+   counts. 3. Medication QA: a question finds its own answer among those of both sets. 4. LiveQA:
+   questions and answers indexed, nDCG@10 with gain label - 1.
+
+The arms are those of the program, over an index that it builds; each row is compared with the
+better arm by a paired bootstrap over the questions. `--work FOLDER` keeps the indexes: encoding
+takes most of the time. The data are in the folder that MEDQA_BENCH_DATA names.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from _common import home, installed, machine, note, parser, report, table
+
+from medqa_tui.config.schema import RetrievalSettings
+from medqa_tui.corpus.chunk import chunk_text
+from medqa_tui.corpus.record import CorpusInfo, PassageRecord
+from medqa_tui.corpus.store import CorpusStore
+from medqa_tui.domain import Passage
+from medqa_tui.offline import go_offline
+from medqa_tui.retrieval import fusion
+from medqa_tui.retrieval.embedder import Embedder, EmbedderIdentity
+from medqa_tui.retrieval.index import build_index
+from medqa_tui.retrieval.retriever import Mode, Retriever
+
+DEPTH = 10
+# A document of many chunks fills several places.
+_PASSAGES = 40
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One row of the table: an arm, or a fusion with some of its parts."""
+
+    name: str
+    mode: Mode
+    by: str = "scores"
+    weights: Mapping[str, float] | None = None
+
+
+OURS = "this program"
+WAYS = (
+    Way("BM25", "bm25"),
+    Way("dense", "dense"),
+    Way("plain RRF, k 60", "hybrid", by="rrf"),
+    Way(
+        "cosine + BM25",
+        "hybrid",
+        weights={"PAIRS_WEIGHT": 0.0, "CROWDING_WEIGHT": 0.0},
+    ),
+    Way("cosine + BM25 + pairs", "hybrid", weights={"CROWDING_WEIGHT": 0.0}),
+    Way("cosine + BM25 - crowding", "hybrid", weights={"PAIRS_WEIGHT": 0.0}),
+    Way("cosine - crowding", "hybrid", weights={"BM25_WEIGHT": 0.0, "PAIRS_WEIGHT": 0.0}),
+    Way(OURS, "hybrid"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Queries, an index to search, and what a ranking of documents is worth for a query."""
+
+    name: str
+    index: str
+    queries: Mapping[str, str]
+    value: Callable[[str, list[str]], float]
+    recall: Callable[[str, list[str]], float] | None = None
+
+
+class Remembering:
+    """An embedder that embeds a query once, however many ways it is searched."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._queries: dict[str, Any] = {}
+        self.encode = embedder.encode
+        self.knows = embedder.knows
+
+    @property
+    def identity(self) -> EmbedderIdentity:
+        return self._embedder.identity
+
+    def encode_query(self, query: str) -> Any:
+        if query not in self._queries:
+            self._queries[query] = self._embedder.encode_query(query)
+        return self._queries[query]
+
+
+def read(name: str) -> list[dict[str, Any]]:
+    """Return the records of one file of the benchmark's data."""
+    with gzip.open(data() / name, "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def data() -> Path:
+    """Return the folder of the data, or end with a word about it."""
+    folder = os.environ.get("MEDQA_BENCH_DATA", "")
+    if not folder or not (Path(folder) / "medquad.jsonl.gz").is_file():
+        sys.exit("MEDQA_BENCH_DATA names no folder with medquad.jsonl.gz in it.")
+    return Path(folder)
+
+
+def passages(
+    corpus: str, rows: Iterable[Mapping[str, Any]], questions: bool
+) -> Iterator[PassageRecord]:
+    """Yield the answers of `rows` as passages, with their questions or without."""
+    for row in rows:
+        question = str(row["question"]) if questions else None
+        for n, text in enumerate(chunk_text(row["answer"] or "")):
+            name = f"{corpus}:{row['id']}#{n}"
+            yield PassageRecord(Passage(name, corpus, row["id"], "", text, question))
+
+
+@contextmanager
+def index_of(
+    name: str, work: Path, embedder: Remembering, corpora: Mapping[str, Iterable[PassageRecord]]
+) -> Iterator[Callable[[Way], Retriever]]:
+    """Build an index, or bring it up to date, and open it for one way of searching."""
+    folder = work / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with CorpusStore(folder / "corpora.db") as store:
+        for corpus, records in corpora.items():
+            store.replace(CorpusInfo(corpus), records)
+
+        def told(done: int, total: int) -> None:
+            note(f"{name}: {done} of {total} texts have their vector")
+
+        build_index(store, embedder, folder / "index", told)
+        opened: dict[str, Retriever] = {}
+
+        def open_for(way: Way) -> Retriever:
+            if way.by not in opened:
+                settings = RetrievalSettings(fusion=way.by)
+                opened[way.by] = Retriever.open(
+                    folder / "index", store, embedder, settings=settings
+                )
+            return opened[way.by]
+
+        yield open_for
+
+
+@contextmanager
+def weighted(way: Way) -> Iterator[None]:
+    """Give the parts of the fused score the weights of `way` for a while."""
+    kept = {name: getattr(fusion, name) for name in way.weights or {}}
+    for name, value in (way.weights or {}).items():
+        setattr(fusion, name, value)
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            setattr(fusion, name, value)
+
+
+def ranking(retriever: Retriever, query: str, mode: Mode) -> list[str]:
+    """Return the first documents, `corpus:id`, best first, each once."""
+    found = retriever.search(query, _PASSAGES, mode=mode, rerank=False).evidence
+    names = dict.fromkeys(f"{i.passage.corpus}:{i.passage.document}" for i in found)
+    return list(names)[:DEPTH]
+
+
+def reciprocal(right: Mapping[str, frozenset[str]]) -> Callable[[str, list[str]], float]:
+    """Return the reciprocal rank of the first right document."""
+
+    def value(query: str, found: list[str]) -> float:
+        ranks = (n for n, name in enumerate(found, 1) if name in right[query])
+        return next((1 / rank for rank in ranks), 0.0)
+
+    return value
+
+
+def recall(right: Mapping[str, frozenset[str]]) -> Callable[[str, list[str]], float]:
+    """Return whether a right document is among the first."""
+    return lambda query, found: float(any(name in right[query] for name in found))
+
+
+def ndcg(gains: Mapping[str, Mapping[str, int]]) -> Callable[[str, list[str]], float]:
+    """Return the normalised discounted cumulative gain (Jarvelin and Kekalainen, 2002)."""
+
+    def dcg(values: Iterable[int]) -> float:
+        return sum(value / math.log2(rank + 1) for rank, value in enumerate(values, 1))
+
+    def value(query: str, found: list[str]) -> float:
+        judged = gains[query]
+        best = sorted(judged.values(), reverse=True)[:DEPTH]
+        return dcg(judged.get(name, 0) for name in found) / dcg(best)
+
+    return value
+
+
+def measures(rows: list[dict[str, Any]], meds: list[dict[str, Any]]) -> list[Measure]:
+    """Return the four measures."""
+    by_id = {row["id"]: row for row in rows}
+    sample = (data() / "medquad_dev_sample.txt").read_text(encoding="utf-8").split()
+    alike: dict[str, set[str]] = {}
+    for row in rows:
+        alike.setdefault(_plain(row["question"]), set()).add(f"medquad:{row['id']}")
+    asked = {name: str(by_id[name]["question"]) for name in sample}
+    own = {name: frozenset([f"medquad:{name}"]) for name in sample}
+    any_row = {name: frozenset(alike[_plain(text)]) for name, text in asked.items()}
+    meds_asked = {row["id"]: str(row["question"]) for row in meds}
+    meds_own = {row["id"]: frozenset([f"medication:{row['id']}"]) for row in meds}
+    gains = liveqa_gains()
+    lay = {q["id"]: q["summary"] for q in read("liveqa_dev_queries.jsonl.gz") if q["id"] in gains}
+    return [
+        Measure("MedQuAD, own answer", "answers", asked, reciprocal(own), recall(own)),
+        Measure("MedQuAD, any such question", "answers", asked, reciprocal(any_row)),
+        Measure(
+            *("Medication QA", "both", meds_asked, reciprocal(meds_own)), recall=recall(meds_own)
+        ),
+        Measure("LiveQA, nDCG@10", "questions", lay, ndcg(gains)),
+    ]
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def liveqa_gains() -> dict[str, dict[str, int]]:
+    """Return query -> document -> gain, of the queries that have a relevant answer."""
+    found: dict[str, dict[str, int]] = {}
+    with (data() / "liveqa_dev_qrels.tsv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            gain = int(row["label"]) - 1
+            found.setdefault(row["query_id"], {})[f"medquad:{row['doc_id']}"] = gain
+    return {query: judged for query, judged in found.items() if max(judged.values()) > 0}
+
+
+def difference(values: list[float], against: list[float]) -> tuple[float, float, float]:
+    """Return the mean difference and its 95% interval by the paired bootstrap (Efron 1979)."""
+    gaps = np.asarray(values) - np.asarray(against)
+    draw = np.random.default_rng(0)
+    means = gaps[draw.integers(0, len(gaps), (_RESAMPLES, len(gaps)))].mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(gaps.mean()), float(low), float(high)
+
+
+def measured(
+    measure: Measure, open_for: Callable[[Way], Retriever]
+) -> dict[str, tuple[list[float], list[float]]]:
+    """Return, of each way, the value and the recall of every query."""
+    found = {}
+    for way in WAYS:
+        retriever = open_for(way)
+        with weighted(way):
+            lists = {q: ranking(retriever, text, way.mode) for q, text in measure.queries.items()}
+        values = [measure.value(query, names) for query, names in lists.items()]
+        hits = [measure.recall(q, names) for q, names in lists.items()] if measure.recall else []
+        found[way.name] = (values, hits)
+        note(f"{measure.name}: {way.name} {np.mean(values):.3f}")
+    return found
+
+
+def cells(found: dict[str, tuple[list[float], list[float]]]) -> dict[str, str]:
+    """Return each way's mean, recall, and what it is above the better arm."""
+    better = max(("BM25", "dense"), key=lambda name: float(np.mean(found[name][0])))
+    shown = {}
+    for name, (values, hits) in found.items():
+        text = f"{np.mean(values):.3f}" + (f" / {np.mean(hits):.3f}" if hits else "")
+        if name not in {"BM25", "dense"}:
+            gap, low, high = difference(values, found[better][0])
+            text += f" ({gap:+.3f} [{low:+.3f}, {high:+.3f}])"
+        shown[name] = text
+    return shown
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--work", type=Path, help="folder that keeps the indexes")
+    options.add_argument("--measures", type=int, nargs="*", default=[1, 2, 3, 4])
+    chosen = options.parse_args()
+    home()
+    go_offline()
+    on = machine("torch", "sentence-transformers", "hnswlib", "bm25s")
+    paths, active = installed()
+    embedder = Remembering(Embedder.load(active.embedder_dir(paths)))
+    rows, meds = read("medquad.jsonl.gz"), read("medication_qa_2019.jsonl.gz")
+    columns: dict[str, dict[str, str]] = {}
+    with TemporaryDirectory(prefix="medqa-bench-") as temporary:
+        work = chosen.work or Path(temporary)
+        wanted = [m for n, m in enumerate(measures(rows, meds), 1) if n in chosen.measures]
+        for name in dict.fromkeys(measure.index for measure in wanted):
+            corpora = {"medquad": passages("medquad", rows, questions=name == "questions")}
+            if name == "both":
+                corpora["medication"] = passages("medication", meds, questions=False)
+            with index_of(name, work, embedder, corpora) as open_for:
+                for measure in wanted:
+                    if measure.index == name:
+                        columns[measure.name] = cells(measured(measure, open_for))
+    lines = [[way.name, *(column[way.name] for column in columns.values())] for way in WAYS]
+    about = (
+        "MRR@10 / recall@10, and nDCG@10 for LiveQA; in brackets the difference from the better of "
+        "BM25 and dense, with its 95% interval."
+    )
+    report("Finding answers", on, [about, table(["", *columns], lines)], columns, chosen.output)
+
+
+if __name__ == "__main__":
+    main()
