@@ -185,7 +185,7 @@ def passage_record(record: PassageRecord) -> dict[str, Any]:
 
 def info_record(info: CorpusInfo) -> dict[str, Any]:
     """Return what is known of a corpus, for JSON."""
-    from medqa_tui.corpus.library import place_of
+    from medqa_tui.corpus.names import place_of
 
     return {
         "corpus": info.name,
@@ -207,7 +207,7 @@ def _store_with(name: str) -> CorpusStore:
     Raises:
         UsageError: It has not.
     """
-    from medqa_tui.corpus.library import require
+    from medqa_tui.corpus.names import require
     from medqa_tui.corpus.sources import BUILTINS
 
     try:

@@ -158,10 +158,10 @@ def require(name: str) -> CorpusInfo:
     Raises:
         UsageError: There is no such corpus.
     """
-    from medqa_tui.corpus import library as corpora
+    from medqa_tui.corpus import names
 
     with open_store() as store:
-        return corpora.require(store, name)
+        return names.require(store, name)
 
 
 def confirm(ctx: typer.Context, question: str, *, yes: bool, again: str) -> None:

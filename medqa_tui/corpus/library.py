@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from medqa_tui.corpus import fetch, git_tree
 from medqa_tui.corpus.cards import CORPUS as STARTER
 from medqa_tui.corpus.document import Credits
 from medqa_tui.corpus.ingest import ingest_starter
+from medqa_tui.corpus.names import check_name, place_of, require, source_of
 from medqa_tui.corpus.pipeline import Pipeline, Tally, revision_of
 from medqa_tui.corpus.record import CorpusInfo, PassageRecord, Progress
 from medqa_tui.corpus.rejects import RejectLog
@@ -23,8 +23,6 @@ from medqa_tui.corpus.store import Change, CorpusStore
 from medqa_tui.errors import DownloadError, MedQAError, UsageError
 from medqa_tui.models.files import write_atomic
 from medqa_tui.paths import Paths, ensure
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +140,7 @@ class CorpusLibrary:
 
     def preview(self, name: str, source: Source, terms: Terms, count: int) -> Preview:
         """Return the first `count` passages of a source; nothing is stored."""
-        with self._at_hand(name, source) as (path, _), RejectLog(None) as log:
+        with self._at_hand(name, source, keep=True) as (path, _), RejectLog(None) as log:
             info = _info(name, source, terms)
             pipeline = self._pipeline(source, path, info, log)
             passages = tuple(islice(pipeline.passages(name), count))
@@ -200,8 +198,6 @@ class CorpusLibrary:
             if note:
                 self._remember(store)
             rejects = log.keep()
-        if source.path is None:
-            fetch.forget(self.paths, name)
         return Outcome(stored, change, pipeline.tally, rejects)
 
     def _checked(
@@ -229,8 +225,11 @@ class CorpusLibrary:
         return Pipeline(source, path, credits, log, self._cancel)
 
     @contextmanager
-    def _at_hand(self, name: str, source: Source) -> Iterator[tuple[Path, str]]:
-        """Yield where the source lies and its revision, fetching it first where that is meant."""
+    def _at_hand(self, name: str, source: Source, keep: bool = False) -> Iterator[tuple[Path, str]]:
+        """Yield where the source lies and its revision, fetching it first where that is meant.
+
+        What was fetched is deleted once it was read without an error, unless `keep`.
+        """
         if source.path is not None:
             yield source.path, _revision(source)
             return
@@ -243,6 +242,8 @@ class CorpusLibrary:
             )
         found = fetch.fetch(builtin, self.paths, self._on_fetch, self._cancel)
         yield found.path, found.revision
+        if not keep:
+            fetch.forget(self.paths, name)
 
     def _rejects(self, name: str) -> Path:
         return self.paths.corpora / "left-out" / f"{name}.tsv"
@@ -269,71 +270,6 @@ class CorpusLibrary:
             return [CorpusInfo(**row) for row in rows]
         except (OSError, ValueError, TypeError):
             return []
-
-
-def check_name(name: str) -> None:
-    """Make sure that a corpus can be called `name`.
-
-    Raises:
-        UsageError: It cannot.
-    """
-    if name == STARTER:
-        raise UsageError(
-            "That name belongs to the corpus that comes with the program:",
-            f"{name}.",
-            "Choose another name.",
-        )
-    if not _NAME.fullmatch(name):
-        raise UsageError(
-            "A corpus cannot be called so:",
-            f"{name}. Use small letters, digits, dots, hyphens and underscores.",
-            "Choose another name: medqa-tui corpus add NAME --from PATH",
-        )
-
-
-def require(store: CorpusStore, name: str) -> CorpusInfo:
-    """Return what is known of a corpus.
-
-    Raises:
-        UsageError: There is no such corpus.
-    """
-    info = store.corpus(name)
-    if info is not None:
-        return info
-    known = ", ".join(each.name for each in store.corpora()) or "none"
-    hint = "medqa-tui corpus list"
-    if name in BUILTINS:
-        hint = f"medqa-tui corpus add {name}"
-    raise UsageError("There is no such corpus:", f"{name}. There are: {known}.", hint)
-
-
-def source_of(info: CorpusInfo) -> Source:
-    """Return what a corpus was read from.
-
-    Raises:
-        UsageError: That is not known.
-    """
-    try:
-        return Source.from_json(info.origin)
-    except ValueError as error:
-        raise UsageError(
-            "It is not known what this corpus was read from:",
-            f"{info.name}.",
-            f"medqa-tui corpus remove {info.name}, then add it again",
-        ) from error
-
-
-def place_of(info: CorpusInfo) -> str:
-    """Return in words where a corpus comes from."""
-    if not info.origin:
-        return "medqa-tui itself"
-    try:
-        source = Source.from_json(info.origin)
-    except ValueError:
-        return "unknown"
-    if source.path is not None:
-        return str(source.path)
-    return BUILTINS[source.builtin].homepage if source.builtin in BUILTINS else "unknown"
 
 
 def _same_place(info: CorpusInfo, source: Source) -> bool:

@@ -17,7 +17,8 @@ import pytest
 from medqa_tui.corpus import database, schema
 from medqa_tui.corpus.columns import Columns
 from medqa_tui.corpus.ingest import ingest_starter
-from medqa_tui.corpus.library import CorpusLibrary, Terms, source_of
+from medqa_tui.corpus.library import CorpusLibrary, Terms
+from medqa_tui.corpus.names import source_of
 from medqa_tui.corpus.pipeline import EXACT, SAME_ID, IngestCancelled
 from medqa_tui.corpus.record import CorpusInfo
 from medqa_tui.corpus.sources import Source
