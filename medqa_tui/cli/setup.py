@@ -77,6 +77,7 @@ def command(
 def _run(wanted: SetupOptions, paths: Paths, settings: Any, as_json: bool, *, keep: bool) -> int:
     import threading
 
+    from medqa_tui.cli.setup_choice import confirm_remote
     from medqa_tui.cli.setup_display import SetupDisplay
     from medqa_tui.setup.plan import make_plan
     from medqa_tui.setup.runner import find_profile, run_setup
@@ -86,7 +87,13 @@ def _run(wanted: SetupOptions, paths: Paths, settings: Any, as_json: bool, *, ke
         _end(report, dry_run=True, as_json=as_json)
         return ExitCode.OK
     if wanted.source is None:
-        plan = make_plan(find_profile(wanted.profile, paths, wanted.base), paths)
+        profile = find_profile(wanted.profile, paths, wanted.base)
+        if profile.is_remote:
+            settings = confirm_remote(wanted, settings)
+            if settings is None:
+                diagnostics.note("Nothing was changed.")
+                return ExitCode.FAILURE
+        plan = make_plan(profile, paths)
         if not as_json and not _agreed(plan, wanted):
             diagnostics.note("Nothing was changed.")
             return ExitCode.FAILURE
@@ -153,7 +160,7 @@ def _fetches(plan: SetupPlan) -> list[str]:
             lines.append(f"{plan.profile.title}. To be downloaded from {place}:")
         for component in components:
             source = component.source
-            where = source.requirement if isinstance(source, WheelSource) else source.repo
+            where = source.requirement if isinstance(source, WheelSource) else component.id
             size = amount(source.size)
             lines.append(f"  {component.title}, {size}, licence {component.licence}")
             lines.append(f"    from {where}; {component.licence_url}")
@@ -211,7 +218,7 @@ def _record(report: SetupReport, dry_run: bool) -> dict[str, Any]:
 
 
 def _download(component: Component) -> dict[str, Any]:
-    from medqa_tui.models.catalog import WheelSource
+    from medqa_tui.models.catalog import HubSource, WheelSource
 
     source = component.source
     row: dict[str, Any] = {
@@ -225,5 +232,6 @@ def _download(component: Component) -> dict[str, Any]:
     if isinstance(source, WheelSource):
         package = {"package": source.package, "version": source.version, "sha256": source.sha256}
         return {**row, "from": "package index", **package}
-    where = {"repo": source.repo, "revision": source.revision, "gated": source.gated}
+    gated = isinstance(source, HubSource) and source.gated
+    where = {"repo": component.id, "revision": component.revision, "gated": gated}
     return {**row, "from": "model hub", **where}

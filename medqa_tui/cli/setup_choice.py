@@ -93,3 +93,35 @@ def _accepted(found: Proposal, wanted: SetupOptions) -> bool:
     except EOFError:
         return False
     return said.strip().casefold() in {"", "y", "yes"}
+
+
+def confirm_remote(wanted: SetupOptions, settings: Settings) -> Settings | None:
+    """Ask once whether questions may leave this machine, and keep the answer; None means no.
+
+    Raises:
+        UsageError: No server is named, or everything is to stay offline.
+    """
+    from urllib.parse import urlsplit
+
+    from medqa_tui.config import load_settings, write
+    from medqa_tui.generation.remote import require_remote
+
+    address = require_remote(settings, confirmed=False)
+    if settings.remote.confirmed == address:
+        return settings
+    diagnostics.always(
+        f"With the profile remote, every question you ask and the passages found for it are sent "
+        f"to {urlsplit(address).netloc} ({address})."
+    )
+    if not wanted.yes:
+        if not terminal.is_terminal(sys.stdin):
+            diagnostics.always("To agree: medqa-tui setup --profile remote --yes")
+            return None
+        try:
+            said = output.read_line("May questions leave this machine? [y/N] ")
+        except EOFError:
+            return None
+        if said.strip().casefold() not in {"y", "yes"}:
+            return None
+    write.set_value("remote.confirmed", address)
+    return load_settings({"profile": settings.profile, "remote.confirmed": address})

@@ -19,8 +19,9 @@ from medqa_tui.errors import UsageError
 from medqa_tui.paths import get_paths
 
 PREFIX = "MEDQA_"
-# Variables of ours that are no settings: where files lie, and what the tests and measurements use.
-_NOT_SETTINGS = frozenset({"MEDQA_HOME", "MEDQA_BENCH_DATA"})
+# Variables of ours that are no settings: where files lie, a secret that nothing may print, and what
+# the tests and measurements use.
+_NOT_SETTINGS = frozenset({"MEDQA_HOME", "MEDQA_BENCH_DATA", "MEDQA_REMOTE_KEY"})
 _TEST_PREFIX = "MEDQA_TEST_"
 _SHOW = "See them all with: medqa-tui config show"
 

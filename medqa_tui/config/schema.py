@@ -6,10 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+_TRUTH = {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}
+
 
 def _word(value: object) -> object:
-    """Return a truth value, as TOML has it, as the word that a choice of words takes."""
-    return str(value).lower() if isinstance(value, bool) else value
+    """Return a truth value, as TOML or a person writes it, as the word that a choice takes."""
+    text = str(value).strip().casefold()
+    return _TRUTH.get(text, text) if isinstance(value, bool | str) else value
 
 
 _Choice = Annotated[Literal["auto", "true", "false"], BeforeValidator(_word)]
@@ -146,6 +149,20 @@ class HistorySettings(_Section):
     )
 
 
+class RemoteSettings(_Section):
+    """[remote]"""
+
+    url: str = Field(
+        default="",
+        description="Address of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1.",
+    )
+    model: str = Field(default="", description="The model, as that server calls it.")
+    confirmed: str = Field(
+        default="",
+        description="The address that questions may be sent to; setup asks, then sets it.",
+    )
+
+
 class SetupSettings(_Section):
     """[setup]"""
 
@@ -169,5 +186,6 @@ class Settings(_Section):
     retrieval: RetrievalSettings = RetrievalSettings()
     engine: EngineSettings = EngineSettings()
     history: HistorySettings = HistorySettings()
+    remote: RemoteSettings = RemoteSettings()
     setup: SetupSettings = SetupSettings()
     ui: UiSettings = UiSettings()

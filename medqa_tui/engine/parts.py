@@ -19,6 +19,7 @@ from medqa_tui.errors import MedQAError
 if TYPE_CHECKING:
     from medqa_tui.config import Settings
     from medqa_tui.generation.local import LocalGenerator
+    from medqa_tui.generation.remote import RemoteGenerator
     from medqa_tui.models.active import Active
     from medqa_tui.paths import Paths
     from medqa_tui.retrieval.embedder import Embedder
@@ -183,7 +184,11 @@ class Parts:
         self._retriever().attach(reranker=reranker)
         return reranker
 
-    def _load_generator(self) -> LocalGenerator:
+    def _load_generator(self) -> LocalGenerator | RemoteGenerator:
+        if self.active.is_remote:
+            from medqa_tui.generation.remote import RemoteGenerator
+
+            return RemoteGenerator.of(self.settings, self.paths)
         from medqa_tui.generation.local import LocalGenerator
 
         return LocalGenerator.load(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from medqa_tui import __version__
 from medqa_tui.errors import MedQAError
+from medqa_tui.models.catalog import REMOTE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,7 +108,14 @@ class EngineStatus:
 
 def engine_overrides(settings: Settings) -> dict[str, object]:
     """Return the settings that a front end hands to the engine it starts, by dotted key."""
-    return {
+    # The server's key is not handed over: a command line can be read by others.
+    remote: dict[str, object] = {
+        "offline": settings.offline,
+        "remote.url": settings.remote.url,
+        "remote.model": settings.remote.model,
+        "remote.confirmed": settings.remote.confirmed,
+    }
+    return (remote if settings.profile == REMOTE else {}) | {
         "profile": settings.profile,
         "engine.device": settings.engine.device,
         "engine.threads": settings.engine.threads,

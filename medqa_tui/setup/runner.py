@@ -145,6 +145,10 @@ def run_setup(
         return set_up_from(options, paths, settings, tell, cancel)
     profile = find_profile(options.profile or settings.profile, paths, options.base)
     offline = options.offline or settings.offline
+    if profile.is_remote and not options.dry_run:
+        from medqa_tui.generation.remote import require_remote
+
+        require_remote(settings)
     plan = make_plan(profile, paths)
     if options.dry_run:
         found = () if plan.is_empty else preflight.look(plan, paths, offline)

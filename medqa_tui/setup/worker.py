@@ -20,6 +20,8 @@ from medqa_tui.setup.plan import activation, store_file
 
 if TYPE_CHECKING:
     from medqa_tui.domain import Evidence
+    from medqa_tui.generation.local import LocalGenerator
+    from medqa_tui.generation.remote import RemoteGenerator
 
 TEST_QUESTION = "What are the symptoms of type 2 diabetes?"
 _TEST_TOKENS = 12
@@ -103,6 +105,7 @@ def _ingest(job: Job, tell: Tell) -> str:
 
 
 def _index(job: Job, tell: Tell) -> str:
+    from medqa_tui.config import load_settings
     from medqa_tui.corpus.store import CorpusStore
     from medqa_tui.retrieval.embedder import Embedder
     from medqa_tui.retrieval.index import build_index
@@ -116,7 +119,8 @@ def _index(job: Job, tell: Tell) -> str:
             store,
             embedder,
             job.paths.indexes / profile.index,
-            on_progress=_counter(tell, "Embedding the passages", "passages"),
+            on_progress=_counter(tell, "Embedding the passages", "texts"),
+            storage=load_settings().retrieval.vectors,
         )
     return "The search index is built."
 
@@ -152,28 +156,21 @@ def _search(job: Job, profile: Profile) -> tuple[Evidence, ...]:
 
 def _rerank(job: Job, profile: Profile, evidence: tuple[Evidence, ...]) -> None:
     """Score the evidence with the profile's own cross-encoder, to see that it loads."""
-    if profile.reranker is None:
+    active = activation(profile, job.paths)
+    folder = active.reranker_dir(job.paths)
+    if folder is None:
         return
     from medqa_tui.retrieval.reranker import Reranker
 
-    reranker = Reranker.load(job.paths.models / profile.reranker.name)
+    reranker = Reranker.load(folder, base_folder=active.embedder_dir(job.paths))
     reranker.score(TEST_QUESTION, [item.passage.text for item in evidence])
 
 
 def _speak(job: Job, profile: Profile, evidence: tuple[Evidence, ...]) -> str:
     from medqa_tui.backend import GenerateRequest
     from medqa_tui.events import GenerationDone, Token
-    from medqa_tui.generation.local import LocalGenerator
 
-    active = activation(profile, job.paths)
-    generator = LocalGenerator.load(
-        active.generator_dir(job.paths),
-        active.adapter_dir(job.paths),
-        profile.name,
-        profile.generator.id,
-        device=job.device,
-        threads=job.threads,
-    )
+    generator = _generator(job, profile)
     request = GenerateRequest(
         turn="self-test",
         question=TEST_QUESTION,
@@ -194,10 +191,30 @@ def _speak(job: Job, profile: Profile, evidence: tuple[Evidence, ...]) -> str:
             "Type `medqa-tui doctor` to see what is wrong, then: medqa-tui setup",
         )
     info = generator.info
-    how = f"{info.quantization or 'as saved'} on {info.device}"
-    how += f", adapter {info.adapter}" if info.adapter else ""
+    how = info.base if profile.is_remote else f"{info.quantization or 'as saved'} on {info.device}"
+    how = f"{how}, adapter {info.adapter}" if info.adapter else how
     source = "memory" if profile.closed_book else f"{len(evidence)} passages"
     return f"A test question was answered from {source} ({how})."
+
+
+def _generator(job: Job, profile: Profile) -> LocalGenerator | RemoteGenerator:
+    if profile.is_remote:
+        from medqa_tui.config import load_settings
+        from medqa_tui.generation.remote import RemoteGenerator
+
+        # Nothing of the user's is sent by this test: the question and the card are the program's.
+        return RemoteGenerator.of(load_settings({"profile": profile.name}), job.paths)
+    from medqa_tui.generation.local import LocalGenerator
+
+    active = activation(profile, job.paths)
+    return LocalGenerator.load(
+        active.generator_dir(job.paths),
+        active.adapter_dir(job.paths),
+        profile.name,
+        profile.generator.id,
+        device=job.device,
+        threads=job.threads,
+    )
 
 
 def _counter(tell: Tell, message: str, unit: str) -> Callable[[int, int], None]:
