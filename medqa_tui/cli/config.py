@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medqa_tui.cli import diagnostics, options, output
-from medqa_tui.errors import ExitCode, MedQAError
+from medqa_tui.cli import completing, diagnostics, options, output, terminal
+from medqa_tui.errors import ExitCode, MedQAError, UsageError
 
 if TYPE_CHECKING:
     from medqa_tui.config.load import SettingOrigin
 
 app = options.new_app("Show or change settings.")
 
-Key = Annotated[str, typer.Argument(metavar="KEY", help="Such as retrieval.k.")]
+Key = Annotated[
+    str,
+    typer.Argument(metavar="KEY", help="Such as retrieval.k.", autocompletion=completing.settings),
+]
 
 
 @app.callback(no_args_is_help=True)
@@ -44,7 +48,8 @@ def show(ctx: typer.Context) -> int:
 @app.command()
 def get(ctx: typer.Context, key: Key) -> int:
     """Show the value of one setting."""
-    from medqa_tui.config.load import allowed_values, provenance, require_known
+    from medqa_tui.config import allowed
+    from medqa_tui.config.load import provenance, require_known, variable_name
 
     require_known(key)
     chosen = options.current(ctx)
@@ -54,8 +59,24 @@ def get(ctx: typer.Context, key: Key) -> int:
         return ExitCode.OK
     output.write(_text(item.value))
     diagnostics.detail(f"{item.description} From: {_origin(item)}.")
-    if words := allowed_values(key):
-        diagnostics.detail(f"It can be: {', '.join(words)}.")
+    diagnostics.detail(f"It can be {allowed.in_words(key)}. Variable: {variable_name(key)}.")
+    return ExitCode.OK
+
+
+@app.command()
+def schema(ctx: typer.Context) -> int:
+    """Show what every setting can be; with --json, the JSON schema of the config file."""
+    from medqa_tui.config import allowed
+    from medqa_tui.config.load import known_keys, variable_name
+
+    if options.current(ctx).json:
+        output.emit_json(allowed.json_schema())
+        return ExitCode.OK
+    rows = [
+        (key, _text(allowed.field_of(key).default), allowed.in_words(key), variable_name(key))
+        for key in known_keys()
+    ]
+    output.table(("setting", "default", "can be", "variable"), rows)
     return ExitCode.OK
 
 
@@ -95,6 +116,19 @@ def unset(ctx: typer.Context, key: Key) -> int:
 
 
 @app.command()
+def edit(ctx: typer.Context) -> int:
+    """Open the config file in $VISUAL or $EDITOR; only what is valid is kept."""
+    from medqa_tui.config.edit import edit as open_editor
+
+    changed = open_editor(_again)
+    if options.current(ctx).json:
+        output.emit_json(_record({"changed": changed, "path": _path()}))
+    else:
+        diagnostics.note(f"Written to {_path()}." if changed else "Nothing was changed.")
+    return ExitCode.OK
+
+
+@app.command()
 def path(ctx: typer.Context) -> int:
     """Show where the config file lies, whether it exists or not."""
     from medqa_tui.paths import get_paths
@@ -105,6 +139,18 @@ def path(ctx: typer.Context) -> int:
     else:
         output.write(_path())
     return ExitCode.OK
+
+
+def _again(error: UsageError) -> bool:
+    """Say what is wrong with what was written, and ask where somebody can answer."""
+    if not terminal.is_terminal(sys.stdin):
+        return False
+    diagnostics.report(error)
+    try:
+        said = output.read_line("Edit it again? [Y/n] ")
+    except EOFError:
+        return False
+    return said.strip().casefold() in {"", "y", "yes"}
 
 
 def _check_words(key: str, value: str) -> None:
@@ -134,12 +180,18 @@ def _warn_if_overridden(ctx: typer.Context, key: str) -> None:
 
 
 def _setting(item: SettingOrigin) -> dict[str, object]:
+    from medqa_tui.config import allowed
+    from medqa_tui.config.load import variable_name
+
     return {
         "key": item.key,
         "value": item.value,
         "origin": item.origin.value,
         "detail": item.detail,
         "description": item.description,
+        "default": allowed.field_of(item.key).default,
+        "allowed": allowed.in_words(item.key),
+        "variable": variable_name(item.key),
     }
 
 

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from medqa_tui.config import allowed
 from medqa_tui.config.schema import Settings
 from medqa_tui.errors import UsageError
 from medqa_tui.paths import get_paths
@@ -117,16 +118,25 @@ def parse_value(key: str, text: str) -> object:
 
 
 def allowed_values(key: str) -> tuple[str, ...]:
-    """Return the words that a setting can be, or nothing where it is not a choice of words."""
+    """Return the words that a setting can be, or nothing where it is not a choice of words.
+
+    Raises:
+        UsageError: There is no such setting.
+    """
     require_known(key)
-    model: type[BaseModel] = Settings
-    *sections, name = key.split(".")
-    for section in sections:
-        model = model.model_fields[section].annotation  # type: ignore[assignment]
-    annotation = model.model_fields[name].annotation
-    if annotation is bool:
-        return ("true", "false")
-    return tuple(str(word) for word in get_args(annotation))
+    return allowed.choices(key)
+
+
+def check_text(text: str, path: Path) -> None:
+    """Accept the text of a config file that can be loaded.
+
+    Args:
+        path: What it is called where something is wrong with it.
+
+    Raises:
+        UsageError: It is not TOML, names an unknown setting or gives a value that is not valid.
+    """
+    _validate(_from_text(text, path))
 
 
 def require_known(key: str, where: str = "") -> None:
@@ -189,7 +199,8 @@ def read_config_text(path: Path) -> str:
 
 
 def _collect(overrides: Mapping[str, object]) -> dict[str, _Given]:
-    given = _from_file(get_paths().config_file)
+    path = get_paths().config_file
+    given = _from_text(read_config_text(path), path)
     given |= _from_environment(os.environ)
     for key, value in overrides.items():
         require_known(key)
@@ -198,8 +209,7 @@ def _collect(overrides: Mapping[str, object]) -> dict[str, _Given]:
     return given
 
 
-def _from_file(path: Path) -> dict[str, _Given]:
-    text = read_config_text(path)
+def _from_text(text: str, path: Path) -> dict[str, _Given]:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -273,10 +283,13 @@ def _validate(given: Mapping[str, _Given]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise _invalid(key, given.get(key), first["msg"]) from error
+        # A validator of our own says best what it wants; the rest follows from the schema.
+        own = str(first["ctx"]["error"]) if first["type"] == "value_error" else ""
+        reason = own or f"it can be {allowed.in_words(key)}."
+        raise _invalid(key, given.get(key), reason) from error
 
 
-def _invalid(key: str, layer: _Given | None, message: str) -> UsageError:
+def _invalid(key: str, layer: _Given | None, reason: str) -> UsageError:
     shown = "" if layer is None else f" = {layer.value!r}"
     where = ""
     hint = f"See what it takes with: medqa-tui config get {key}"
@@ -289,7 +302,6 @@ def _invalid(key: str, layer: _Given | None, message: str) -> UsageError:
             hint = f"Change it, or unset it: unset {name}"
         case _:
             pass
-    reason = message[:1].lower() + message[1:]
     return UsageError(
         "A setting has a value that is not valid.", f"{where}{key}{shown}: {reason}", hint
     )

@@ -40,30 +40,33 @@ def set_value(key: str, text: str) -> object:
         table = _section(table[section], section, path)
     # Assigning to a key that is there keeps the comment behind it.
     table[name] = value
-    _write(path, document)
+    write_text(path, document.as_string())
     return value
 
 
 def unset(key: str) -> bool:
     """Take `key` out of the config file; return whether it was there.
 
+    A key that is no setting can be taken out as well, since it keeps the file from being read.
+
     Raises:
-        UsageError: There is no such setting, or the file is not TOML.
+        UsageError: It is neither in the file nor a setting, or the file is not TOML.
         MedQAError: The file cannot be written.
     """
-    require_known(key)
     path = get_paths().config_file
     document = _read(path)
     *sections, name = key.split(".")
     table: TOMLDocument | Table | Container = document
     for section in sections:
         if section not in table:
+            require_known(key)
             return False
         table = _section(table[section], section, path)
     if name not in table:
+        require_known(key)
         return False
     table.remove(name)
-    _write(path, document)
+    write_text(path, document.as_string())
     return True
 
 
@@ -94,12 +97,17 @@ def _read(path: Path) -> TOMLDocument:
         ) from error
 
 
-def _write(path: Path, document: TOMLDocument) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Replace the config file, for its owner alone.
+
+    Raises:
+        MedQAError: It cannot be written.
+    """
     # A link into somebody's dotfiles stays a link: what it points to is replaced.
     target = path.resolve()
     try:
         ensure(target.parent)
-        write_atomic(target, document.as_string().encode())
+        write_atomic(target, text.encode())
     except OSError as error:
         raise MedQAError(
             "The config file could not be written.",

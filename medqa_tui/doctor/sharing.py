@@ -172,8 +172,10 @@ def _settings(overrides: Mapping[str, object]) -> list[str]:
         found = provenance(overrides)
     except MedQAError as error:
         return [f"{error.title} {error.detail}"]
+    # Where a server stands is nobody's business, and an address can hold a password.
+    hidden = {item.key for item in found if item.key.startswith("remote.") and item.value}
     return [
-        f"{item.key} = {item.value!r}"
+        f"{item.key} = {'(set)' if item.key in hidden else repr(item.value)}"
         + (
             ""
             if item.origin is Origin.DEFAULT

@@ -68,3 +68,38 @@ def test_set_says_when_a_variable_wins(medqa: Program) -> None:
     done = medqa("config", "set", "retrieval.k", "5", MEDQA_RETRIEVAL__K="9")
     assert done.returncode == 0
     assert "MEDQA_RETRIEVAL__K is set and wins" in done.stderr
+
+
+def test_schema(medqa: Program) -> None:
+    found = json.loads(medqa("config", "schema", "--json").stdout)
+    assert found["$defs"]["RetrievalSettings"]["properties"]["k"]["maximum"] == 50
+    lines = {line.split()[0]: line for line in medqa("config", "schema").stdout.splitlines()}
+    assert "a whole number from 1 to 50" in lines["retrieval.k"]
+    assert lines["retrieval.k"].endswith("MEDQA_RETRIEVAL__K")
+    shown = json.loads(medqa("config", "show", "--json").stdout)["settings"]
+    k = next(row for row in shown if row["key"] == "retrieval.k")
+    assert (k["default"], k["variable"]) == (5, "MEDQA_RETRIEVAL__K")
+    assert k["allowed"] == "a whole number from 1 to 50"
+
+
+def test_a_wrong_variable_stops_every_command_with_the_nearest_one(medqa: Program) -> None:
+    done = medqa("config", "show", MEDQA_RETREIVAL__K="3")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "MEDQA_RETREIVAL__K" in done.stderr
+    assert "Did you mean MEDQA_RETRIEVAL__K?" in done.stderr
+    assert "--profile" in medqa("config", "show", "--profil", "starter").stderr
+
+
+def test_edit(medqa: Program, home: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.write_text("[retrieval]\nk = 7\n")
+    done = medqa("config", "edit", EDITOR=f"cp '{text}'", VISUAL="")
+    assert done.returncode == 0
+    assert "Written to" in done.stderr
+    assert medqa("config", "get", "retrieval.k").stdout == "7\n"
+    assert "Nothing was changed." in medqa("config", "edit", EDITOR="true", VISUAL="").stderr
+    text.write_text("[retrieval]\nk = 700\n")
+    wrong = medqa("config", "edit", EDITOR=f"cp '{text}'", VISUAL="")
+    assert wrong.returncode == 2
+    assert "from 1 to 50. Nothing was changed." in wrong.stderr
+    assert [file.name for file in (home / "config").iterdir()] == ["config.toml"]

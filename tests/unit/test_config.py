@@ -2,11 +2,14 @@
 
 import os
 import stat
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from medqa_tui.config import load_settings
+from medqa_tui.config import allowed, load_settings
+from medqa_tui.config.edit import edit
 from medqa_tui.config.load import (
     Origin,
     allowed_values,
@@ -70,7 +73,7 @@ def test_variables_that_are_no_settings_are_left_alone(monkeypatch: pytest.Monke
 
 def test_every_setting_can_come_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     for item in provenance():
-        monkeypatch.setenv(variable_name(item.key), str(item.value))
+        monkeypatch.setenv(variable_name(item.key), str(item.value) or "x")
     assert {origin for _, origin, _ in _origins().values()} == {Origin.ENVIRONMENT}
 
 
@@ -156,6 +159,132 @@ def test_allowed_values() -> None:
     assert allowed_values("engine.device") == ("auto", "cuda", "cpu")
     assert allowed_values("offline") == ("true", "false")
     assert allowed_values("retrieval.k") == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("offline", "true or false"),
+        ("engine.device", "auto, cuda or cpu"),
+        ("retrieval.k", "a whole number from 1 to 50"),
+        ("answer.temperature", "a number from 0 to 2"),
+        ("answer.seed", "a whole number, 0 or more"),
+        ("ui.theme", "a text"),
+    ],
+)
+def test_a_wrong_value_is_told_with_what_it_can_be(
+    key: str, words: str, config_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert allowed.in_words(key) == words
+    wrong = {"ui.theme": "[]", "answer.seed": "-1"}.get(key, '"x"')
+    section, _, name = key.rpartition(".")
+    head = f"[{section}]\n" if section else ""
+    config_file.write_text(f"{head}{name} = {wrong}\n")
+    with pytest.raises(UsageError) as caught:
+        load_settings()
+    assert f"{config_file}, line {2 if section else 1}: {key} = " in caught.value.detail
+    assert f"it can be {words}." in caught.value.detail
+    config_file.unlink()
+    if key != "ui.theme":
+        monkeypatch.setenv(variable_name(key), wrong)
+        with pytest.raises(UsageError) as caught:
+            load_settings()
+        assert variable_name(key) in caught.value.detail
+        assert words in caught.value.detail
+
+
+def test_every_setting_says_what_it_can_be() -> None:
+    assert all(allowed.in_words(key) for key in known_keys())
+
+
+def test_the_json_schema_accepts_the_defaults_and_names_every_key() -> None:
+    schema = allowed.json_schema()
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    named = set()
+    for name, entry in schema["properties"].items():
+        section = schema["$defs"].get(entry.get("$ref", "").rpartition("/")[2])
+        for key in section["properties"] if section else ():
+            assert section["properties"][key]["description"]
+            named.add(f"{name}.{key}")
+        if section is None:
+            named.add(name)
+    assert named == set(known_keys())
+    assert schema["additionalProperties"] is False
+
+
+def test_broken_toml_names_line_and_column(config_file: Path) -> None:
+    config_file.write_text("profile = 'starter'\nretrieval = {k = }\n")
+    with pytest.raises(UsageError) as caught:
+        load_settings()
+    assert "line 2, column 18" in caught.value.detail
+
+
+def test_unset_takes_out_a_key_that_is_no_setting(config_file: Path) -> None:
+    config_file.write_text("[retrieval]\nkk = 3\nk = 4\n")
+    assert unset("retrieval.kk")
+    assert load_settings().retrieval.k == 4
+    with pytest.raises(UsageError, match="no such setting"):
+        unset("retrieval.kk")
+
+
+def editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *texts: str) -> Path:
+    """Set up an editor that writes one text after another; return the file of what it was shown."""
+    shown, script = tmp_path / "shown", tmp_path / "an editor.py"
+    script.write_text(
+        "import pathlib, sys\n"
+        f"shown, texts = pathlib.Path({str(shown)!r}), {list(texts)!r}\n"
+        "file = pathlib.Path(sys.argv[-1])\n"
+        "before = shown.read_text() if shown.exists() else ''\n"
+        "shown.write_text(before + file.read_text() + '\\f')\n"
+        "text = texts[before.count('\\f')]\n"
+        "sys.exit(3) if text == 'fail' else file.write_text(text)\n"
+    )
+    monkeypatch.setenv("VISUAL", f"{sys.executable} '{script}' --wait")
+    return shown
+
+
+def test_edit_keeps_only_what_is_valid(
+    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def again(error: UsageError) -> bool:
+        asked.append(error.detail)
+        return len(asked) < 2
+
+    shown = editor(tmp_path, monkeypatch, "[retrieval]\nk = 99\n", "[retrieval]\nk = 9 # mine\n")
+    assert edit(again)
+    assert config_file.read_text() == "[retrieval]\nk = 9 # mine\n"
+    assert "it can be a whole number from 1 to 50" in asked[0]
+    first, second, _ = shown.read_text().split("\f")
+    assert "# k =" in first
+    assert second == "[retrieval]\nk = 99\n"
+    assert not edit_with(tmp_path, monkeypatch, "[retrieval]\nk = 9 # mine\n", again)
+    with pytest.raises(UsageError, match="no such setting"):
+        edit_with(tmp_path, monkeypatch, "x = 1\n", lambda error: False)
+    with pytest.raises(MedQAError, match="reported a failure"):
+        edit_with(tmp_path, monkeypatch, "fail", again)
+    monkeypatch.setenv("VISUAL", str(tmp_path / "nowhere"))
+    with pytest.raises(MedQAError, match="could not be started"):
+        edit(again)
+    assert config_file.read_text() == "[retrieval]\nk = 9 # mine\n"
+    assert [file.name for file in config_file.parent.iterdir()] == ["config.toml"]
+
+
+def edit_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, again: Callable[[UsageError], bool]
+) -> bool:
+    (tmp_path / "shown").unlink(missing_ok=True)
+    editor(tmp_path, monkeypatch, text)
+    return edit(again)
+
+
+def test_edit_without_an_editor_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.delenv("EDITOR", raising=False)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UsageError, match="no editor"):
+        edit(lambda error: False)
 
 
 def test_set_keeps_comments_order_and_other_entries(config_file: Path) -> None:
