@@ -148,7 +148,8 @@ def _untouched(base: Any) -> Iterator[None]:
     On the CPU bitsandbytes repacks them for its kernels at the first use, and unpacks them again
     where a state dict is asked for: slowly, and with rounded scales.
     """
-    states = [getattr(getattr(m, "weight", None), "quant_state", None) for m in base.modules()]
+    weights = [getattr(module, "weight", None) for module in base.modules()]
+    states: list[Any] = [getattr(weight, "quant_state", None) for weight in weights]
     packed = [state for state in states if getattr(state, "packing_format_for_cpu", False)]
     try:
         for state in packed:

@@ -296,3 +296,32 @@ def test_an_emergency_on_a_bare_machine_is_kept_too(medqa: Program, home: Path) 
     assert program_in(home)("ask", CHEST_PAIN).returncode == 10
     kept = HistoryStore(home / "data" / "history.db").list(5)
     assert [entry.question for entry in kept] == [CHEST_PAIN]
+
+
+# -- closed book -------------------------------------------------------------------------------
+
+
+def test_without_evidence_there_is_nothing_to_quote(small: Program) -> None:
+    done = small("ask", "--no-evidence", DIABETES)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "nothing to quote" in done.stderr
+    assert "medqa-tui config set answer.generator auto" in done.stderr
+
+
+def test_a_temperature_that_nothing_samples_by_is_refused(small: Program) -> None:
+    done = small("ask", DIABETES, MEDQA_ANSWER__TEMPERATURE="0.7", MEDQA_ANSWER__BEAMS="4")
+    assert done.returncode == 2
+    assert "without sampling" in done.stderr
+
+
+def test_without_its_model_a_closed_book_question_gets_quotes_and_the_reason(
+    small: Program,
+) -> None:
+    done = small("ask", "--no-evidence", "--json", DIABETES, MEDQA_ANSWER__GENERATOR="auto")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["closed_book"] is False
+    assert answer["model"]["generator"] == "extractive"
+    assert answer["sentences"][0]["support"] == "supported"
+    assert any("from memory cannot be used" in notice for notice in answer["notices"])

@@ -210,3 +210,15 @@ def test_prose_breaks_between_words_on_a_terminal(screen: Screen) -> None:
     prose = screen.getvalue().splitlines()
     assert max(map(len, prose)) <= 80
     assert " ".join(prose).count("sentence. [1]") == 6
+
+
+def test_a_closed_book_answer_is_labelled_beside_its_text(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = (Sentence("Rest helps."),)
+    with diagnostics.StatusLine() as line:
+        printer = AnswerPrinter(line)
+        printer.show(SentenceChecked("t", said[0]))
+        printer.finish(Answer("q", AnswerStatus.ANSWERED, "Rest helps.", said, closed_book=True))
+    written = capsys.readouterr()
+    assert written.out == "Rest helps.\n\nClosed-book answer: no evidence supports it.\n"

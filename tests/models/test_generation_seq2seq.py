@@ -263,3 +263,32 @@ def test_a_causal_model_answers_from_memory(generator):
     assert prompt.closed_book_text(QUESTION) in asked_for
     assert "[1]" not in asked_for
     assert done.tokens.prompt == len(generator._ids(request, prompt.closed_book(QUESTION)))
+
+
+async def test_the_classic_profile_answers_through_the_whole_program(t5, tmp_path):
+    from medqa_tui import assistant
+    from medqa_tui.config import Settings
+    from medqa_tui.domain import AnswerStatus, Question, Support
+    from medqa_tui.engine.local import LocalBackend
+    from medqa_tui.models.active import Active
+
+    from .engine_home import home_paths
+
+    paths = home_paths(tmp_path)
+    # No embedder and no index: nothing of them is needed for an answer from memory.
+    active = Active("classic", "google/flan-t5-base", "flan-t5-base", "none", "none")
+    active.write(paths)
+    paths.models.mkdir(parents=True, exist_ok=True)
+    active.generator_dir(paths).symlink_to(t5)
+    backend = LocalBackend(paths, Settings(profile="classic"))
+    question = Question(QUESTION, "t")
+    events = [e async for e in assistant.answer(question, backend, settings=backend.settings)]
+    await backend.aclose()
+    answer = events[-1].answer
+    assert answer.status is AnswerStatus.ANSWERED
+    assert answer.closed_book
+    assert answer.text
+    assert {sentence.support for sentence in answer.sentences} == {Support.NOT_CHECKED}
+    assert answer.model.base == "google/flan-t5-base"
+    comparing = [e for e in events if isinstance(e, StatusChanged) and e.phase == "write"]
+    assert comparing[0].message == "Comparing 4 drafts."
