@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from medqa_tui.cli import diagnostics, options, output, terminal
 from medqa_tui.cli.options import Options
@@ -48,18 +48,31 @@ _COMMANDS = {
     "config": _Entry("config", "Show or change settings."),
     "train": _Entry("train", "Train an adapter from questions and answers."),
     "doctor": _Entry("doctor", "Check the installation and say how to fix it."),
+    "completion": _Entry("completion", "Print a script for completion in bash, zsh or fish."),
 }
 
 
 class LazyGroup(TyperGroup):
     """A group that imports the module of a command when that command is chosen."""
 
+    _names_only = False
+
     def list_commands(self, ctx: Any) -> list[str]:
         return list(_COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         entry = _COMMANDS.get(cmd_name)
+        if entry is not None and self._names_only:
+            return TyperCommand(cmd_name, help=entry.help)
         return None if entry is None else _load(cmd_name, entry)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        # The names and their lines are known here, without importing what is behind them.
+        self._names_only = True
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self._names_only = False
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name = args[0]
@@ -160,13 +173,24 @@ def run(open_app: Callable[..., int]) -> None:
         sys.stdin = terminal.sink(0)
     output.prepare()
     diagnostics.prepare()
-    code = _run(sys.argv[1:], open_app)
+    code = _complete(open_app) if _asks_for_words() else _run(sys.argv[1:], open_app)
     try:
         output.finish()
     except MedQAError as error:
         diagnostics.report(error)
         code = code or error.exit_code
     sys.exit(code)
+
+
+def _asks_for_words() -> bool:
+    """Say whether a shell runs the program to learn what could be typed next."""
+    return bool(os.environ.get("_MEDQA_TUI_COMPLETE"))
+
+
+def _complete(open_app: Callable[..., int]) -> int:
+    from medqa_tui.cli import completion
+
+    return completion.answer(_build(open_app))
 
 
 def _run(arguments: list[str], open_app: Callable[..., int]) -> int:

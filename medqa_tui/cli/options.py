@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from medqa_tui.cli import diagnostics, terminal
+from medqa_tui.cli import completing, diagnostics, terminal
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -112,7 +112,13 @@ def declared() -> tuple[Any, ...]:
     def declare(
         *,
         profile: Annotated[
-            str | None, _option("--profile", metavar="NAME", help="Which models answer.")
+            str | None,
+            _option(
+                "--profile",
+                metavar="NAME",
+                help="Which models answer.",
+                autocompletion=completing.profiles,
+            ),
         ] = None,
         offline: Annotated[
             bool, _option("--offline", help="Never open a network connection.")

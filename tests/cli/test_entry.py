@@ -16,7 +16,8 @@ from medqa_tui import __version__
 from .conftest import Program, clean_environment
 
 COMMANDS = (
-    *("ask", "search", "setup", "history", "corpus", "index", "engine", "config", "doctor"),
+    *("ask", "search", "setup", "adapter", "model", "history", "corpus", "eval", "index"),
+    *("engine", "config", "train", "doctor", "completion"),
 )
 
 
