@@ -102,3 +102,37 @@ def test_the_loop_is_cut_where_it_shows():
     tokens = [5, 6, 7, *[1, 2, 3] * 5]
     assert first_loop(tokens, 3) == 12
     assert first_loop([1, 2, 3], 0) is None
+
+
+def kinds(attempts):
+    return [(a.device, a.quantization, a.fall) for a in attempts]
+
+
+def test_full_weights_of_an_encoder_decoder_come_first_and_never_in_fp16():
+    gpu = Host("Some GPU", gpu_4bit=True)
+    assert kinds(plan(gpu, dense_first=True)) == [
+        ("cuda", "bf16", False),
+        ("cuda", "nf4", True),
+        ("cpu", "bf16", True),
+        ("cpu", "nf4", True),
+    ]
+    old = Host("Old GPU", gpu_4bit=False, gpu_bf16=False, cpu_bf16=False)
+    assert kinds(plan(old, dense_first=True)) == [
+        ("cuda", "fp32", False),
+        ("cpu", "fp32", True),
+        ("cpu", "nf4", True),
+    ]
+    assert kinds(plan(Host(), dense_first=True)) == [("cpu", "bf16", False), ("cpu", "nf4", True)]
+    assert plan(Host(), "cuda", dense_first=True)[0].fall
+    assert not plan(gpu, "cpu", dense_first=True)[0].fall
+    for host in (gpu, old, Host()):
+        for attempt in (*plan(host), *plan(host, dense_first=True)):
+            assert attempt.quantization in {"nf4", "bf16", "fp32"}
+            assert attempt.reason.endswith(".")
+
+
+def test_closed_book_words_are_those_of_the_earlier_project():
+    system, user = prompt.closed_book("What  is\nasthma?")
+    assert user["content"] == prompt.closed_book_text("What is asthma?")
+    assert user["content"] == "Medical question: What is asthma?"
+    assert "[" not in system["content"]
