@@ -165,7 +165,7 @@ def test_medquad_comes_as_an_archive_at_one_commit(archive: Path, paths: Paths) 
     assert (info.revision, info.passages) == ("c" * 40, 1)
     assert dict(info.left_out) == {"no part of the data set": 1}
     passage = stored(library, "medquad")[0].passage
-    assert passage.document == "NIDDK_1_Sec1"
+    assert passage.document == "NIDDK_0000001_Sec1"
     assert passage.source == "NIDDK, in MedQuAD (Ben Abacha and Demner-Fushman, 2019)"
     # The commit is there already, so nothing is fetched again.
     archive.unlink()

@@ -175,6 +175,18 @@ def test_medquad_documents_are_read_with_the_ids_of_the_judgements(tmp_path):
     ]
 
 
+def test_the_older_forms_of_medquad_documents(tmp_path):
+    (tmp_path / "0000018_1.xml").write_text(
+        '<doc docid="0000018" corpus="NINDS" url="u"><doctitle-focus>ALS</doctitle-focus><qaPairs>'
+        '<pair pid="3"><question>what is it ?</question><answer>A disease.</answer></pair>'
+        "</qaPairs></doc>"
+    )
+    (row,) = read_place(tmp_path)
+    assert isinstance(row, Row)
+    assert (row.fields["id"], row.fields["focus"]) == ("NINDS_0000018_1_Sec3", "ALS")
+    assert (row.fields["question"], row.fields["answer"]) == ("what is it?", "A disease.")
+
+
 @pytest.mark.parametrize(
     "head",
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from xml.etree.ElementTree import Element, ParseError
 
 from medqa_tui.corpus.readers.base import (
@@ -21,6 +22,13 @@ _ITEM = re.compile(r"\s{2,}-\s+")
 _BLANK = re.compile(r"[ \t]*\n[ \t]*\n\s*")
 _RUN = re.compile(r"[ \t]*\n[ \t]*|[ \t]{3,}")
 _BEFORE_MARK = re.compile(r"\s+([?!.])")
+
+_NAMES = {
+    "doc": "document",
+    "diseasefile": "document",
+    "doctitle-focus": "focus",
+    "qapair": "pair",
+}
 
 NO_ANSWER = "no answer (the publisher left it out for copyright)"
 NO_QUESTION = "no question"
@@ -42,30 +50,38 @@ def read(entry: Entry, options: ReadOptions) -> Iterator[Found]:
         raise ReadError("XML with entities or a document type: refused") from error
     except (ParseError, ValueError, RecursionError) as error:
         raise ReadError("not valid XML") from error
-    if document.tag != "Document":
+    for element in document.iter():
+        # A few files are in two older forms, with other names for the same parts.
+        element.tag = _NAMES.get(element.tag.lower(), element.tag.lower())
+    if document.tag != "document":
         raise ReadError("not a MedQuAD document")
-    source, name = document.get("source", ""), document.get("id", "")
+    yield from _pairs(entry.name, document)
+
+
+def _pairs(where: str, document: Element) -> Iterator[Found]:
+    source = document.get("source") or document.get("corpus", "")
     about = {
         "source": source,
         "url": document.get("url", ""),
-        "focus": _text(document.find("Focus")),
-        "synonyms": [_text(each) for each in document.iterfind(".//Synonym")],
+        "focus": _text(document.find("focus")),
+        "synonyms": [_text(each) for each in document.iterfind(".//synonym")],
     }
-    for number, pair in enumerate(document.iterfind("QAPairs/QAPair"), 1):
-        asked, answer = pair.find("Question"), _lines(_text(pair.find("Answer")))
+    for number, pair in enumerate(document.iterfind("qapairs/pair"), 1):
+        asked, answer = pair.find("question"), _lines(_text(pair.find("answer")))
         if not _text(asked):
-            yield Reject(entry.name, number, NO_QUESTION)
+            yield Reject(where, number, NO_QUESTION)
         elif not answer:
-            yield Reject(entry.name, number, NO_ANSWER)
+            yield Reject(where, number, NO_ANSWER)
         else:
             fields = {
                 **about,
-                "id": f"{source}_{name}_Sec{pair.get('pid', number)}",
+                # The files' names are unique within a site; the ids that they hold are not.
+                "id": f"{source}_{PurePosixPath(where).stem}_Sec{pair.get('pid', number)}",
                 "question": _BEFORE_MARK.sub(r"\1", _text(asked)),
                 "answer": answer,
                 "qtype": asked.get("qtype", "") if asked is not None else "",
             }
-            yield Row(entry.name, number, fields)
+            yield Row(where, number, fields)
 
 
 def _text(element: Element | None) -> str:
