@@ -28,11 +28,10 @@ from medqa_tui.models.files import (
     check_cancel,
     is_disk_full,
     sha256_file,
-    sync_folder,
     sync_tree,
     write_atomic,
 )
-from medqa_tui.models.install import remove_leftovers
+from medqa_tui.models.install import place, remove_leftovers
 from medqa_tui.models.model_card import ModelCard
 from medqa_tui.models.records import RECORD_NAME, InstalledFile, InstallRecord
 from medqa_tui.models.shipped import CARD_NAME, WEIGHTS_NAME, AdapterCard
@@ -212,7 +211,7 @@ def _add(job: _Job, source: Path, origin: _Origin) -> InstalledAdapter:
             (incoming / _TOKENIZER).unlink(missing_ok=True)
             _record(incoming, name, origin).write(incoming)
             sync_tree(incoming)
-            _place(incoming, paths.adapters / name)
+            place(incoming, paths.adapters / name)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
     return adapters.get(paths, name)
@@ -333,18 +332,6 @@ def _record(folder: Path, name: str, origin: _Origin) -> InstallRecord:
         files=files,
         installed=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _place(incoming: Path, final: Path) -> None:
-    """Rename the finished folder to its name; killed at any point, the old or the new is there."""
-    if final.exists():
-        old = Path(tempfile.mkdtemp(prefix=".old-", dir=final.parent))
-        final.replace(old / final.name)
-        incoming.replace(final)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        incoming.replace(final)
-    sync_folder(final.parent)
 
 
 def _kept(paths: Paths, name: str, origin: _Origin) -> InstalledAdapter | None:

@@ -43,6 +43,7 @@ from medqa_tui.models.files import (
     sync_tree,
     write_atomic,
 )
+from medqa_tui.models.install import place
 from medqa_tui.models.records import RECORD_NAME, InstallRecord, installed_record
 from medqa_tui.paths import Paths, ensure
 
@@ -183,7 +184,7 @@ def _install(
         if root == "adapters":
             _require_fit(incoming, bundle.active.base)
         sync_tree(incoming)
-        _place(incoming, final)
+        place(incoming, final)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
 
@@ -226,18 +227,6 @@ def _require_fit(incoming: Path, base: str) -> None:
         raise MedQAError("The adapter in the bundle cannot be used.", problems[0])
 
 
-def _place(incoming: Path, final: Path) -> None:
-    """Rename the finished folder to its name; killed at any point, the old or the new is there."""
-    if final.exists():
-        old = Path(tempfile.mkdtemp(prefix=".old-", dir=final.parent))
-        final.replace(old / final.name)
-        incoming.replace(final)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        incoming.replace(final)
-    sync_folder(final.parent)
-
-
 # -- exporting ---------------------------------------------------------------------------------
 
 
@@ -265,12 +254,20 @@ def _folders(paths: Paths, active: Active) -> Iterator[tuple[str, Path]]:
     adapter = active.adapter_dir(paths)
     if adapter is not None and adapter.parent == paths.adapters:
         found.append(("adapters", adapter))
-    for component in _profile(active).components:
+    for component in _components(active):
         home = component.home(paths)
         # The profile's own adapter belongs to it even while another one is in use.
         if installed_record(home, component) is not None:
             found.append((home.name, home / component.name))
     yield from dict.fromkeys(found)
+
+
+def _components(active: Active) -> tuple[Component, ...]:
+    try:
+        return _profile(active).components
+    except UsageError:
+        # Installed by a version that had another list of profiles.
+        return ()
 
 
 def _profile(active: Active) -> Profile:

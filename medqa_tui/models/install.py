@@ -38,17 +38,24 @@ def install(
     record = InstallRecord.of_folder(incoming, component, commit, quantized=quantized)
     record.write(incoming)
     sync_tree(incoming)
-    final = models / component.name
+    place(incoming, models / component.name)
+    return record
+
+
+def place(incoming: Path, final: Path) -> None:
+    """Rename the finished folder `incoming` to `final`, in whose place an older one may be.
+
+    Killed at any point, `final` is the old folder, the new one or none, but never half of one.
+    """
     if final.exists():
         # Only a damaged folder or another revision is ever in the way.
-        old = Path(tempfile.mkdtemp(prefix=_OLD, dir=models))
-        final.replace(old / component.name)
+        old = Path(tempfile.mkdtemp(prefix=_OLD, dir=final.parent))
+        final.replace(old / final.name)
         incoming.replace(final)
         shutil.rmtree(old, ignore_errors=True)
     else:
         incoming.replace(final)
-    sync_folder(models)
-    return record
+    sync_folder(final.parent)
 
 
 def remove_leftovers(models: Path) -> None:
