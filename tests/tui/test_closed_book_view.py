@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from medqa_tui.domain import Confidence, ConfidenceLabel, Sentence
+from medqa_tui.events import StatusChanged
 from medqa_tui.grounding.closed_book import LABEL
 
-from .scripted import Gate, Script, answered_all, ask, done, notice, status, text_of, token, until
+from .scripted import Gate, Script, answered_all, ask, done, notice, text_of, token, until
+
+
+def half_done(message: str):
+    return lambda q: StatusChanged(q.turn, "write", message, 0.5)
 
 
 async def test_it_is_labelled_from_the_first_token_to_the_end():
@@ -18,9 +23,13 @@ async def test_it_is_labelled_from_the_first_token_to_the_end():
         confidence=Confidence(0.3, ConfidenceLabel.LOW),
         closed_book=True,
     )
-    script = Script([[notice(LABEL), status("Comparing 4 drafts."), token(said), middle, last]])
+    comparing = Gate()
+    steps = [notice(LABEL), half_done("Comparing 4 drafts."), comparing, token(said), middle, last]
+    script = Script([steps])
     async with script.app().run_test(size=(120, 40)) as pilot:
         await ask(pilot)
+        await until(pilot, lambda: "Comparing 4 drafts. 50%" in text_of(pilot))
+        comparing.opened.set()
         await until(pilot, middle.reached.is_set)
         await until(pilot, lambda: "Draft from memory, not checked" in text_of(pilot))
         assert "being checked" not in text_of(pilot)

@@ -195,9 +195,10 @@ class ChatScreen(Screen[None]):
                     self.query_one(EmergencyPanel).show(triage)
                     view.show_advice(triage)
                     self.app.bell()
-            case StatusChanged(message=words):
-                self.status.doing = words
-                view.show_doing(words)
+            case StatusChanged(message=words, fraction=fraction):
+                doing = words if fraction is None else f"{words} {fraction:.0%}"
+                self.status.doing = doing
+                view.show_doing(doing)
             case EvidenceFound():
                 view.show_evidence(event)
                 await self.evidence.show(event.turn, event)
