@@ -62,15 +62,20 @@ def stop(ctx: typer.Context) -> int:
 @app.command()
 def status(ctx: typer.Context) -> int:
     """Show what the engine is doing; exit code 1 if none is running."""
-    from medqa_tui.engine import connect
+    from medqa_tui.engine import connect, transport
 
-    chosen = options.current(ctx)
-    running = connect.status(get_paths())
+    chosen, paths = options.current(ctx), get_paths()
+    running = connect.status(paths)
     if running is not None:
         _show(running, as_json=chosen.json)
         return ExitCode.OK
+    mute = transport.engine_is_alive(paths)
     if chosen.json:
-        output.emit_json(_record({"running": False}))
+        output.emit_json(
+            _record({"running": True, "responds": False} if mute else {"running": False})
+        )
+    elif mute:
+        diagnostics.note("An engine is running but does not respond: medqa-tui engine stop")
     else:
         diagnostics.note("No engine is running; it starts with the next question.")
     return ExitCode.FAILURE

@@ -189,23 +189,22 @@ async def test_killed_while_it_checks_history_keeps_what_was_said(
     quoting = SETTINGS.model_copy(
         update={"answer": SETTINGS.answer.model_copy(update={"generator": "extractive"})}
     )
-    with HistoryStore(paths.history_db) as store:
-        session = store.new_session()
-        events = await everything(
-            assistant.answer(
-                Question(QUESTION, "t"),
-                backend,
-                settings=quoting,
-                recorder=store.recorder(session),
-            )
+    store = HistoryStore(paths.history_db)
+    session = store.new_session()
+    events = await everything(
+        assistant.answer(
+            Question(QUESTION, "t"), backend, settings=quoting, recorder=store.recorder(session)
         )
-        kept = [event.sentence.text for event in events if isinstance(event, SentenceChecked)]
-        last = events[-1]
-        assert isinstance(last, AnswerDone)
-        assert last.answer.status is AnswerStatus.FAILED
-        assert kept
-        (entry,) = store.turns(session)
-        assert entry.answer.startswith(kept[0])
+    )
+    kept = [event.sentence.text for event in events if isinstance(event, SentenceChecked)]
+    last = events[-1]
+    assert isinstance(last, AnswerDone)
+    assert last.answer.status is AnswerStatus.FAILED
+    assert kept
+    (entry,) = store.list(10)
+    assert entry.status is AnswerStatus.FAILED
+    assert entry.text.startswith(kept[0])
+    store.close()
 
 
 async def test_without_memory_the_context_shrinks_then_it_says_so(
