@@ -274,7 +274,7 @@ def _history_problems(path: Path) -> tuple[list[str], int]:
                 return [f"{path}: its search index is damaged."], 0
             count = connection.execute("SELECT count(*) FROM turns").fetchone()[0]
             return [], int(count)
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         if not is_damage(error):
             raise
         return [f"{path} is damaged: {error}."], 0

@@ -51,8 +51,8 @@ class Database:
         with self._lock:
             try:
                 return self._attempt(work)
-            except sqlite3.Error as error:
-                if not (salvage.is_damage(error) or _was_moved(error)):
+            except (sqlite3.Error, UnicodeDecodeError) as error:
+                if isinstance(error, sqlite3.Error) and not _is_repairable(error):
                     raise in_words(error, self.path) from error
             except OSError as error:
                 raise in_words(error, self.path) from error
@@ -182,5 +182,7 @@ def _decode(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
-def _was_moved(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_READONLY_DBMOVED
+def _is_repairable(error: sqlite3.Error) -> bool:
+    # A file that another process moved away, to repair it, only has to be opened again.
+    moved = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_READONLY_DBMOVED
+    return moved or salvage.is_damage(error)

@@ -28,8 +28,11 @@ _DEFAULTS: dict[str, Value] = {
 _NEEDED = 7
 
 
-def is_damage(error: sqlite3.Error) -> bool:
+def is_damage(error: sqlite3.Error | UnicodeDecodeError) -> bool:
     """Return whether `error` says that the file's content is wrong."""
+    if isinstance(error, UnicodeDecodeError):
+        # sqlite3 met a damaged name in the schema, or could not even say what is wrong.
+        return True
     # The primary code is in the lower byte of the extended one (sqlite.org/rescode.html).
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     # A damaged search index can also fail as a table that cannot be opened.
@@ -60,7 +63,7 @@ def repair(path: Path, patience: float, sure: bool = False) -> str:
                 return "The search index of the history was damaged and has been made anew."
             if not sure:
                 return ""
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         if not is_damage(error):
             raise
     new = Path(f"{path}{_NEW}")
