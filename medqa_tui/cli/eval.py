@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,6 +20,20 @@ if TYPE_CHECKING:
 
 app = options.new_app("Measure how good the search is.")
 
+
+class Way(StrEnum):
+    """Which arms take part; typer takes several of an enum, not of literals."""
+
+    HYBRID = "hybrid"
+    BM25 = "bm25"
+    DENSE = "dense"
+
+
+_MODES: dict[Way | None, Literal["hybrid", "bm25", "dense"]] = {
+    Way.HYBRID: "hybrid",
+    Way.BM25: "bm25",
+    Way.DENSE: "dense",
+}
 _EXAMPLE = "medqa-tui eval retrieval --queries FILE --qrels FILE"
 
 
@@ -46,7 +61,7 @@ def retrieval(
         typer.Option("--run", metavar="FILE", help="A TREC run to measure; may be repeated."),
     ] = None,
     mode: Annotated[
-        list[Literal["hybrid", "bm25", "dense"]] | None,
+        list[Way] | None,
         typer.Option("--mode", help="Search the queries this way; may be repeated."),
     ] = None,
     corpus: Annotated[
@@ -92,7 +107,7 @@ def retrieval(
         # What is not judged is not searched for.
         asked = [query for query in read_queries(queries, query_field) if query.id in judged]
         wishes = [
-            Wanted(None, one, tuple(corpus or ()), rerank=not no_rerank)
+            Wanted(None, _MODES.get(one), tuple(corpus or ()), rerank=not no_rerank)
             for one in dict.fromkeys(mode or (None,))
         ]
         runs = _search(options.current(ctx), asked, wishes)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from medqa_tui.paths import Paths
     from medqa_tui.retrieval.index import IndexManifest
 
+# Texts that a CPU of two cores embeds a second, with models of 20 to 110 million parameters.
+_RATES = (10, 80)
+
 app = options.new_app("Build, describe or verify the search index.")
 
 
@@ -30,12 +33,14 @@ def build(
     stopped.
     """
     paths, settings, active = _installed(ctx)
-    reasons = _problems(paths, active)
+    reasons = [*_problems(paths, active), *_wishes(paths, settings, active)]
     if not reasons and not force:
         diagnostics.note("The index is up to date; --force builds it anyway.")
     else:
         for reason in reasons:
             diagnostics.note(f"Building because {_clause(reason)}")
+        if cost := _cost(paths, active):
+            diagnostics.note(cost)
         _build(paths, settings)
     _tell(ctx, paths, active)
     return ExitCode.OK
@@ -89,6 +94,38 @@ def _installed(ctx: typer.Context) -> tuple[Paths, Settings, Active]:
         require_ready(paths, settings)
     assert active is not None
     return paths, settings, active
+
+
+def _wishes(paths: Paths, settings: Settings, active: Active) -> list[str]:
+    """Return what the settings want otherwise than the index has it."""
+    from medqa_tui.retrieval.index import IndexManifest
+
+    wanted = settings.retrieval.vectors
+    try:
+        kept = IndexManifest.read(active.index_dir(paths)).storage
+    except MedQAError:
+        return []
+    return [] if kept == wanted else [f"vectors are kept as {kept}, and {wanted} is wanted"]
+
+
+def _cost(paths: Paths, active: Active) -> str:
+    """Return what a change of the embedding model costs, or an empty text if it is the same."""
+    from medqa_tui.models.records import InstallRecord
+    from medqa_tui.retrieval.index import IndexManifest
+
+    record = InstallRecord.read(active.embedder_dir(paths))
+    try:
+        manifest = IndexManifest.read(active.index_dir(paths))
+    except MedQAError:
+        return ""
+    made_with = manifest.embedder
+    if record is None or (made_with.id, made_with.revision) == (record.id, record.revision):
+        return ""
+    slow, fast = (max(1, round(manifest.vectors / rate / 60)) for rate in _RATES)
+    return (
+        f"All {manifest.vectors} texts are embedded anew, since vectors of two models do not "
+        f"compare: {fast} to {slow} minutes on a CPU, less on a GPU. Meanwhile words are searched."
+    )
 
 
 def _problems(paths: Paths, active: Active) -> list[str]:
@@ -180,5 +217,6 @@ def _rows(manifest: IndexManifest, folder: str) -> list[tuple[str, Any]]:
         ("pooling", f"{embedder.pooling}, {embedder.dimension} numbers a vector"),
         ("BM25", f"k1 {manifest.bm25.k1}, b {manifest.bm25.b}, {manifest.bm25.method}"),
         ("HNSW", graph),
+        ("kept as", manifest.storage),
         ("size", f"{sum(file.size for file in manifest.files) / 1e6:.1f} MB"),
     ]

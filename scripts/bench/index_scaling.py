@@ -173,7 +173,10 @@ def main() -> None:
             for row in rows
         ],
     )
-    about = f"{DIMENSION} numbers a vector, {_QUERIES} queries, {_K} wanted; one thread searches; CPU time does not count waiting for a busy machine."
+    about = (
+        f"{DIMENSION} numbers a vector, {_QUERIES} queries, {_K} wanted; one thread searches. CPU "
+        "time does not count what a busy machine makes it wait."
+    )
     on = machine("hnswlib", "usearch", "numpy")
     report("Scaling of the index", on, [about, figures, chart(rows)], rows, chosen.output)
 

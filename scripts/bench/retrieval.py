@@ -36,12 +36,12 @@ from medqa_tui.domain import Passage
 from medqa_tui.offline import go_offline
 from medqa_tui.retrieval import fusion
 from medqa_tui.retrieval.embedder import Embedder, EmbedderIdentity
-from medqa_tui.retrieval.index import build_index
+from medqa_tui.retrieval.index import build_index, verify_index
 from medqa_tui.retrieval.retriever import Mode, Retriever
 
 DEPTH = 10
 # A document of many chunks fills several places.
-_PASSAGES = 40
+_PASSAGES = 30
 _RESAMPLES = 2000
 
 
@@ -141,7 +141,8 @@ def index_of(
         def told(done: int, total: int) -> None:
             note(f"{name}: {done} of {total} texts have their vector")
 
-        build_index(store, embedder, folder / "index", told)
+        if verify_index(folder / "index", store, embedder):
+            build_index(store, embedder, folder / "index", told)
         opened: dict[str, Retriever] = {}
 
         def open_for(way: Way) -> Retriever:
@@ -252,14 +253,20 @@ def difference(values: list[float], against: list[float]) -> tuple[float, float,
 
 
 def measured(
-    measure: Measure, open_for: Callable[[Way], Retriever]
+    measure: Measure,
+    open_for: Callable[[Way], Retriever],
+    known: dict[tuple[str, str, str], list[str]],
 ) -> dict[str, tuple[list[float], list[float]]]:
-    """Return, of each way, the value and the recall of every query."""
+    """Return, of each way, the value and the recall of every query; `known` keeps the lists."""
     found = {}
     for way in WAYS:
         retriever = open_for(way)
         with weighted(way):
-            lists = {q: ranking(retriever, text, way.mode) for q, text in measure.queries.items()}
+            for query, text in measure.queries.items():
+                if (measure.index, way.name, query) not in known:
+                    found_now = ranking(retriever, text, way.mode)
+                    known[measure.index, way.name, query] = found_now
+        lists = {query: known[measure.index, way.name, query] for query in measure.queries}
         values = [measure.value(query, names) for query, names in lists.items()]
         hits = [measure.recall(q, names) for q, names in lists.items()] if measure.recall else []
         found[way.name] = (values, hits)
@@ -292,6 +299,7 @@ def main() -> None:
     embedder = Remembering(Embedder.load(active.embedder_dir(paths)))
     rows, meds = read("medquad.jsonl.gz"), read("medication_qa_2019.jsonl.gz")
     columns: dict[str, dict[str, str]] = {}
+    known: dict[tuple[str, str, str], list[str]] = {}
     with TemporaryDirectory(prefix="medqa-bench-") as temporary:
         work = chosen.work or Path(temporary)
         wanted = [m for n, m in enumerate(measures(rows, meds), 1) if n in chosen.measures]
@@ -302,7 +310,7 @@ def main() -> None:
             with index_of(name, work, embedder, corpora) as open_for:
                 for measure in wanted:
                     if measure.index == name:
-                        columns[measure.name] = cells(measured(measure, open_for))
+                        columns[measure.name] = cells(measured(measure, open_for, known))
     lines = [[way.name, *(column[way.name] for column in columns.values())] for way in WAYS]
     about = (
         "MRR@10 / recall@10, and nDCG@10 for LiveQA; in brackets the difference from the better of "

@@ -23,7 +23,8 @@ def test_the_table_shows_rank_title_and_each_arm(small: Program) -> None:
     assert done.returncode == 0, done.stderr
     header, first, *_ = done.stdout.splitlines()
     assert header.split() == [
-        *("n", "passage", "bm25", "rank", "bm25", "dense", "rank", "dense", "rrf", "rerank")
+        *("n", "passage", "bm25", "rank", "bm25", "dense", "rank", "dense", "fused", "rerank"),
+        *("corpus", "matched", "terms"),
     ]
     assert first.split()[0] == "1"
     assert "diabetes" in first.lower()
@@ -36,7 +37,34 @@ def test_the_json_object_has_the_evidence_of_ask(small: Program) -> None:
     assert found["relevant"] is True
     assert [item["n"] for item in found["evidence"]] == [1, 2, 3]
     asked = json.loads(small("ask", "--no-engine", "--json", "What is asthma?").stdout)
-    assert set(found["evidence"][0]) == set(asked["evidence"][0])
+    assert set(found["evidence"][0]) == {*asked["evidence"][0], "matched_terms"}
+    assert found["evidence"][0]["matched_terms"] == ["asthma"]
+    assert found["evidence"][0]["ranks"]["bm25"] == 1
+    assert found["triage"]["level"] == "none"
+
+
+def test_an_emergency_is_answered_with_its_advice_first(small: Program) -> None:
+    done = small("search", "--no-engine", "crushing chest pain spreading to my left arm")
+    assert done.returncode == 10, done.stderr
+    advice, _, rest = done.stdout.partition("\n\n")
+    assert "call" in advice.lower()
+    assert "bm25 rank" in rest
+
+
+def test_sources_dates_and_corpora_narrow_a_search(small: Program) -> None:
+    def found(*options: str) -> list[dict[str, object]]:
+        done = small("search", "--no-engine", "--json", "asthma", *options)
+        return list(json.loads(done.stdout)["evidence"])
+
+    assert found("--since", "1999", "--until", "2099-12", "--corpus", "starter")
+    assert found("--until", "1999") == []
+    assert found("--source", "no such page") == []
+    done = small("search", "--no-engine", "asthma", "--corpus", "nowhere")
+    assert done.returncode == 5
+    assert "There is no corpus nowhere in the index. There are: starter." in done.stderr
+    done = small("search", "asthma", "--since", "last year")
+    assert done.returncode == 2
+    assert "2016-05-31" in done.stderr
 
 
 def test_nothing_relevant_is_code_5(small: Program) -> None:
