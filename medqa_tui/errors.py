@@ -67,4 +67,4 @@ class EngineError(MedQAError):
 
 
 class BrokenDeviceError(EngineError):
-    """The GPU cannot be used any more in this process; a new one may."""
+    """The GPU, or the memory, cannot be used any more in this process; a new one may."""

@@ -53,9 +53,7 @@ log = logging.getLogger(__name__)
 class _Generator(Protocol):
     """What writes a draft: the model or the extractive one."""
 
-    def stream(
-        self, request: GenerateRequest, cancel: threading.Event
-    ) -> Iterator[DraftEvent]: ...
+    def stream(self, request: GenerateRequest, cancel: threading.Event) -> Iterator[DraftEvent]: ...
 
 
 class LocalBackend:
@@ -221,6 +219,7 @@ class LocalBackend:
         self, request: GenerateRequest, cancel: asyncio.Event
     ) -> AsyncGenerator[GenerateEvent, None]:
         parts, turn = self.parts, request.turn
+        parts.retry(Part.GENERATOR)
         async for status in self._until(Part.GENERATOR, turn, cancel):
             yield status
         if cancel.is_set():
@@ -296,6 +295,9 @@ class LocalBackend:
             from medqa_tui.generation import faults
 
             error = faults.device_broken() if faults.is_device_broken(error) else error
+        if isinstance(error, RuntimeError) and "start new thread" in str(error):
+            # There is no memory left for a thread; a new engine gets it back.
+            error = BrokenDeviceError("The engine has no memory left to work with.")
         if isinstance(error, BrokenDeviceError):
             self.broken = error
         if isinstance(error, MedQAError):

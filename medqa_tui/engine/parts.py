@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_RETRY_S = 60.0
+
 T = TypeVar("T")
 
 
@@ -70,6 +72,7 @@ class Parts:
         self._worker: Worker[Any] = Worker("load")
         self._futures: dict[Part, Future[Any]] = {}
         self._loading: Part | None = None
+        self._failed: dict[Part, float] = {}
         self._lock = threading.Lock()
 
     def want(self, part: Part) -> Future[Any]:
@@ -87,6 +90,16 @@ class Parts:
                 if name is part:
                     break
             return self._futures[part]
+
+    def retry(self, part: Part) -> None:
+        """Have a part that could not be loaded tried again, now and then.
+
+        There may be more memory by now, or the file that was broken has been repaired.
+        """
+        with self._lock:
+            due = time.monotonic() - self._failed.get(part, time.monotonic()) > _RETRY_S
+            if due and self.state(part) is PartState.FAILED:
+                del self._futures[part]
 
     def loaded(self, part: Part) -> Any:
         """Return the part if it is ready now, else None."""
@@ -145,6 +158,7 @@ class Parts:
                         self.watchdog.follow_torch()
                     loaded = load()
             except Exception as error:
+                self._failed[part] = time.monotonic()
                 log.error("%s could not be loaded: %s", part, reason(error))
                 raise
             finally:

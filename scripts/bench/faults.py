@@ -306,7 +306,12 @@ def fill(folder: Path) -> None:
 
 def main() -> None:
     arguments = parser(__doc__)
-    arguments.add_argument("--only", metavar="TEXT", help="only the faults whose name holds this")
+    arguments.add_argument(
+        "--only",
+        metavar="TEXT",
+        action="append",
+        help="only the faults whose name holds this; repeatable",
+    )
     arguments.add_argument("--json", action="store_true", help="print every row as JSON instead")
     asked = arguments.parse_args()
     on = machine("torch", "transformers")
@@ -315,7 +320,7 @@ def main() -> None:
         lab = Lab(Path(folder))
         copy(home(), lab.root)
         for name, run in _ALL.items():
-            if asked.only and asked.only not in name:
+            if asked.only and not any(text in name for text in asked.only):
                 continue
             note(name)
             lab.stop()

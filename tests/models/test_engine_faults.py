@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
-from medqa_tui import assistant
+from medqa_tui import __version__, assistant
 from medqa_tui.backend import GenerateRequest, RetrieveRequest
 from medqa_tui.cancelling import first_of
 from medqa_tui.domain import AnswerStatus, GeneratorKind, Question
@@ -34,9 +37,11 @@ from medqa_tui.events import (
     Token,
 )
 from medqa_tui.history.store import HistoryStore
+from medqa_tui.models.active import load_active
 from medqa_tui.paths import Paths
 
 from .engines import (
+    DEADLINE_S,
     QUESTION,
     SETTINGS,
     everything,
@@ -299,18 +304,54 @@ async def test_a_slow_answer_is_no_hang(paths: Paths) -> None:
     await backend.aclose()
 
 
-async def test_an_old_engine_finishes_its_answer_before_a_new_one_starts(
-    paths: Paths, fault: Order
-) -> None:
-    fault("start:version")
-    with pytest.raises(EngineError, match="does not answer"):
-        # It is of another version than was asked for, so that nobody here may use it.
-        lifecycle.ensure_running(paths, SETTINGS, timeout=0.5)
-    fault("none:none")
-    said: list[str] = []
-    status = await asyncio.to_thread(lifecycle.ensure_running, paths, SETTINGS, said.append)
-    assert status.version != "0.0.1"
-    assert said[0] == "Replacing an engine of version 0.0.1."
+def test_an_engine_of_an_older_version_is_asked_to_leave(paths: Paths, fault: Order) -> None:
+    fault("none:version")
+    # No front end of this version would call it its own, so it is started by hand.
+    old = subprocess.Popen([sys.executable, "-m", "medqa_tui.engine"])
+    try:
+        wait_for(lambda: connect.status(paths))
+        fault("none:none")
+        said: list[str] = []
+        status = lifecycle.ensure_running(paths, SETTINGS, said.append)
+        assert status.version == __version__
+        assert said == ["Replacing an engine of version 0.0.1.", "Starting the engine."]
+        assert old.wait(DEADLINE_S) == 0
+    finally:
+        old.kill()
+
+
+async def test_another_profile_waits_for_the_answer_of_this_one(paths: Paths) -> None:
+    active = load_active(paths)
+    assert active
+    replace(active, profile="flashcards").write(paths)
+    mine = EngineBackend(paths, SETTINGS)
+    other = EngineBackend(paths, SETTINGS.model_copy(update={"profile": "flashcards"}))
+    await everything(mine.prepare("t1"))
+    cancel, said = asyncio.Event(), list[str]()
+
+    async def wait() -> None:
+        async for event in other.prepare("t2"):
+            said.append(event.message)
+            if "finish an answer" in event.message:
+                cancel.set()
+
+    waiting = None
+    async for event in mine.generate(long_draft(await evidence_of(mine)), cancel):
+        if isinstance(event, Token) and waiting is None:
+            waiting = asyncio.ensure_future(wait())
+        assert not isinstance(event, BackendFailed), event
+    assert waiting is not None
+    await waiting
+    assert said == [
+        "Replacing the engine of the profile starter.",
+        "Waiting for it to finish an answer.",
+        "Starting the engine.",
+    ]
+    status = connect.status(paths)
+    assert status is not None
+    assert status.profile == "flashcards"
+    for backend in (mine, other):
+        await backend.aclose()
 
 
 async def test_the_clock_may_jump(backend: EngineBackend, fault: Order) -> None:

@@ -95,6 +95,23 @@ def test_no_engine_means_this_process(paths: Paths) -> None:
     assert isinstance(open_backend(paths, without_engine()), LocalBackend)
 
 
+async def test_a_model_that_could_not_be_loaded_is_tried_again(
+    backend: LocalBackend, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = paths.models / "tiny-llama" / "model.safetensors"
+    good = weights.read_bytes()
+    weights.write_bytes(b"broken")
+    request = GenerateRequest("t", QUESTION, EVIDENCE, max_new_tokens=4)
+    first = [event async for event in backend.generate(request, asyncio.Event())]
+    assert isinstance(first[-1], GenerationDone)
+    assert first[-1].generator is GeneratorKind.EXTRACTIVE
+    weights.write_bytes(good)
+    monkeypatch.setattr("medqa_tui.engine.parts._RETRY_S", -1.0)
+    again = [event async for event in backend.generate(request, asyncio.Event())]
+    assert isinstance(again[-1], GenerationDone)
+    assert again[-1].generator is GeneratorKind.MODEL
+
+
 async def test_words_answer_first_and_meaning_follows(
     backend: LocalBackend, gate: threading.Event
 ) -> None:

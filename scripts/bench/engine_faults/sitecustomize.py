@@ -24,7 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_PARTS = os.environ.get("ENGINE_FAULT", "::").split(":")
+_PARTS = (os.environ.get("ENGINE_FAULT") or "::").split(":")
 STAGE, ACTION = _PARTS[0], _PARTS[1]
 FIRST, _, LAST = ((_PARTS[2:3] or ["1"])[0] or "1").partition("-")
 _passed = 0
