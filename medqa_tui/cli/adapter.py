@@ -147,7 +147,7 @@ def download(
         )
     paths, active = _now(ctx)
     if use:
-        active = _use(paths, options.current(ctx).profile, added.name)
+        active = _use(paths, _profile(ctx), added.name)
     if options.current(ctx).json:
         output.emit_json(_record({"adapter": display.row(added, active)}))
         return ExitCode.OK
@@ -201,14 +201,21 @@ def use(ctx: typer.Context, name: _Name) -> int:
     wanted = None if name == adapters.NONE else name
     active = _use(get_paths(), _profile(ctx), wanted)
     if options.current(ctx).json:
-        record = {"profile": active.profile, "base": active.base, "adapter": active.adapter}
+        record = {
+            "profile": active.profile,
+            "base": active.base,
+            "adapter": active.adapter,
+            "reranker": active.reranker,
+        }
         output.emit_json(_record(record))
         return ExitCode.OK
-    if active.adapter is None:
+    if wanted is None:
         diagnostics.note(f"The profile {active.profile} answers without an adapter.")
         return ExitCode.OK
-    diagnostics.note(f"The profile {active.profile} answers with {active.adapter}.")
-    display.say_community(adapters.get(get_paths(), active.adapter))
+    found = adapters.get(get_paths(), wanted)
+    verb = "orders what it finds" if found.reranks else "answers"
+    diagnostics.note(f"The profile {active.profile} {verb} with {found.name}.")
+    display.say_community(found)
     return ExitCode.OK
 
 
@@ -245,7 +252,8 @@ def remove(
     if users and force:
         # The engine lets go of the files before they go.
         for profile in users:
-            _use(paths, profile, None)
+            if adapters.answers_with(paths, profile) == found.name:
+                _use(paths, profile, None)
     with adapters.lock(paths):
         freed = adapters.remove(paths, found.name, force=force)
     if options.current(ctx).json:
@@ -331,11 +339,10 @@ def _ask_hub(ctx: typer.Context, words: tuple[str, ...], base: str | None) -> li
 
 def _problems(paths: Paths, found: InstalledAdapter, active: Active | None) -> list[str]:
     from medqa_tui.models import adapters
-    from medqa_tui.models.base_names import same_base
 
-    if active is None or not same_base(found.base, active.base):
+    if active is None or found.problem or display.fits(found, active) is False:
         return [found.problem] if found.problem else []
-    return adapters.check(found.folder, active.base, base_folder=active.generator_dir(paths))
+    return adapters.unfit(paths, found, active)
 
 
 def _record(values: dict[str, Any]) -> dict[str, Any]:

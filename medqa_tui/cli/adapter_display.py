@@ -29,15 +29,19 @@ def megabytes(size: float) -> str:
 
 def fits(adapter: InstalledAdapter, active: Active | None) -> bool | None:
     """Say whether the adapter is for the model in use; None if no model is."""
-    return None if active is None else same_base(adapter.base, active.base)
+    if active is None:
+        return None
+    return not adapter.reranks and same_base(adapter.base, active.base)
 
 
 def use_word(adapter: InstalledAdapter, active: Active | None) -> str:
     """Return one word or two on what the adapter is to the profile."""
     if adapter.problem:
         return "damaged"
-    if active is not None and active.adapter == adapter.name:
+    if active is not None and adapter.name in {active.adapter, active.reranker}:
         return "in use"
+    if adapter.reranks:
+        return "re-ranker"
     match fits(adapter, active):
         case None:
             return ""
@@ -131,7 +135,8 @@ def row(adapter: InstalledAdapter, active: Active | None) -> dict[str, Any]:
         "community": adapter.kind is Kind.COMMUNITY,
         "base": adapter.base,
         "fits": fits(adapter, active),
-        "in_use": active is not None and active.adapter == adapter.name,
+        "in_use": active is not None and adapter.name in {active.adapter, active.reranker},
+        "reranks": adapter.reranks,
         "id": adapter.id or None,
         "revision": adapter.revision or None,
         "licence": adapter.licence or None,

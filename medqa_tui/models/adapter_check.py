@@ -12,7 +12,7 @@ from medqa_tui.errors import MedQAError
 from medqa_tui.models.adapter_config import AdapterConfig
 from medqa_tui.models.base_names import same_base
 from medqa_tui.models.files import sha256_file
-from medqa_tui.models.shipped import CARD_NAME, WEIGHTS_NAME, AdapterCard
+from medqa_tui.models.shipped import CARD_NAME, WEIGHTS_NAME, AdapterCard, is_reranker
 from medqa_tui.models.tensors import Tensor, read_tensors
 
 CAUSAL_TASK = "CAUSAL_LM"
@@ -238,7 +238,9 @@ def _card_problems(folder: Path, revision: str | None, template: str | None) -> 
     found = []
     if revision is not None and card.base_revision != revision:
         found.append(f"It was made for {card.base_revision}, not for {revision}.")
-    if card.template_sha256 != (template or template_hash()):
+    # A re-ranker reads no prompt.
+    has_prompt = not is_reranker(folder)
+    if has_prompt and card.template_sha256 != (template or template_hash()):
         found.append("It was trained with another prompt than the one in use.")
     if sha256_file(folder / WEIGHTS_NAME) != card.weights_sha256:
         found.append("Its weights are not those that its card was written for.")

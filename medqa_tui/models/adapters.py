@@ -16,16 +16,25 @@ from medqa_tui.errors import MedQAError, NotSetUpError, UsageError
 from medqa_tui.models.active import Active, load_active, load_installed
 from medqa_tui.models.adapter_check import check
 from medqa_tui.models.adapter_config import CONFIG_NAME, AdapterConfig
+from medqa_tui.models.catalog import get_profile
 from medqa_tui.models.files import check_cancel, sync_folder
 from medqa_tui.models.model_card import ModelCard
 from medqa_tui.models.records import InstallRecord
-from medqa_tui.models.shipped import CARD_NAME, AdapterCard, shipped_folder, shipped_names
+from medqa_tui.models.shipped import (
+    CARD_NAME,
+    AdapterCard,
+    adapter_problems,
+    is_reranker,
+    shipped_folder,
+    shipped_names,
+)
 from medqa_tui.paths import Paths, ensure
 
 __all__ = [
     "NONE",
     "InstalledAdapter",
     "Kind",
+    "answers_with",
     "check",
     "get",
     "in_use",
@@ -34,6 +43,7 @@ __all__ = [
     "lock",
     "remove",
     "require_name",
+    "unfit",
     "use",
 ]
 
@@ -70,6 +80,7 @@ class InstalledAdapter:
         size: Bytes on disk.
         card: What its maker reports; empty for ours.
         problem: Why it cannot be read, empty if it can.
+        reranks: Whether it makes a re-ranker of an embedding model.
     """
 
     name: str
@@ -83,6 +94,7 @@ class InstalledAdapter:
     size: int = 0
     card: ModelCard = field(default_factory=ModelCard)
     problem: str = ""
+    reranks: bool = False
 
 
 def installed(paths: Paths) -> list[InstalledAdapter]:
@@ -120,7 +132,12 @@ def get(paths: Paths, name: str) -> InstalledAdapter:
 
 def in_use(paths: Paths, name: str) -> list[str]:
     """Return the names of the installed profiles that answer with the adapter `name`."""
-    return [active.profile for active in load_all(paths) if active.adapter == name]
+    return [each.profile for each in load_all(paths) if name in {each.adapter, each.reranker}]
+
+
+def answers_with(paths: Paths, profile: str) -> str | None:
+    """Return the adapter that the installed `profile` answers with, if there is one."""
+    return next((each.adapter for each in load_all(paths) if each.profile == profile), None)
 
 
 def use(paths: Paths, profile: str | None, name: str | None) -> Active:
@@ -135,21 +152,18 @@ def use(paths: Paths, profile: str | None, name: str | None) -> Active:
     """
     adapter = None if name is None else get(paths, name)
     active = _active(paths, profile)
-    if adapter is not None:
-        record = InstallRecord.read(active.generator_dir(paths))
-        problems = check(
-            adapter.folder,
-            active.base,
-            base_folder=active.generator_dir(paths),
-            revision=record.revision if record else None,
-        )
+    if adapter is None:
+        changed = replace(active, adapter=None)
+    else:
+        problems = unfit(paths, adapter, active)
         if problems:
             raise UsageError(
                 f"The adapter {adapter.name} cannot be used with the profile {active.profile}.",
                 problems[0],
                 _other_profile(paths, adapter, active) or "medqa-tui adapter list",
             )
-    changed = replace(active, adapter=adapter.name if adapter else None)
+        slot = "reranker" if adapter.reranks else "adapter"
+        changed = replace(active, **{slot: adapter.name})
     if changed != active:
         changed.write(paths)
     return changed
@@ -182,6 +196,8 @@ def remove(paths: Paths, name: str, *, force: bool = False) -> int:
         # First nobody uses it, then it goes: killed in between, nothing is broken.
         if active.adapter == adapter.name:
             replace(active, adapter=None).write(paths)
+        if active.reranker == adapter.name:
+            replace(active, reranker=_own_reranker(active)).write(paths)
     trash = Path(tempfile.mkdtemp(prefix=".old-", dir=paths.adapters))
     adapter.folder.replace(trash / adapter.name)
     sync_folder(paths.adapters)
@@ -245,6 +261,28 @@ def _active(paths: Paths, profile: str | None) -> Active:
     return active
 
 
+def unfit(paths: Paths, adapter: InstalledAdapter, active: Active) -> list[str]:
+    """Return why the adapter cannot be used in the profile, against the files on this machine."""
+    if adapter.reranks:
+        made_from = InstallRecord.read(active.embedder_dir(paths))
+        if made_from is None:
+            return ["The embedding model is not installed."]
+        pinned = made_from.revision
+        return adapter_problems(adapter.folder, made_from.id, revision=pinned, deep=True)
+    folder = active.generator_dir(paths)
+    made_from = InstallRecord.read(folder)
+    revision = made_from.revision if made_from else None
+    return check(adapter.folder, active.base, base_folder=folder, revision=revision)
+
+
+def _own_reranker(active: Active) -> str | None:
+    """Return the re-ranker that the catalogue gives the profile."""
+    try:
+        return Active.of_profile(get_profile(active.profile)).reranker
+    except UsageError:
+        return None
+
+
 def _other_profile(paths: Paths, adapter: InstalledAdapter, active: Active) -> str:
     for other in load_all(paths):
         if other.base == adapter.base and other.profile != active.profile:
@@ -274,5 +312,6 @@ def _look(name: str, folder: Path, kind: Kind | None = None) -> InstalledAdapter
         rank=config.rank,
         size=size,
         card=card,
+        reranks=is_reranker(folder),
         problem="" if (folder / CONFIG_NAME).is_file() else f"{folder / CONFIG_NAME} is missing.",
     )

@@ -10,42 +10,36 @@ from __future__ import annotations
 import hashlib
 import shutil
 import stat
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from medqa_tui.errors import MedQAError, NotSetUpError, UsageError
 from medqa_tui.models.active import Active, load_active
-from medqa_tui.models.adapter_check import check
-from medqa_tui.models.adapter_config import AdapterConfig
 from medqa_tui.models.bundle_files import (
     MANIFEST,
     ROOTS,
     Bundle,
     BundleFile,
-    changed,
     copy_checked,
-    open_file,
+    in_words,
+    profile_of,
     read_bundle,
     read_profile,
 )
-from medqa_tui.models.catalog import Component, Conversion, Profile, Slot, WheelSource, get_profile
+from medqa_tui.models.bundle_install import install_bundle
+from medqa_tui.models.catalog import Component
 from medqa_tui.models.files import (
     CHUNK,
     Cancelled,
     Progress,
-    check_cancel,
-    is_disk_full,
+    sha256_file,
     sync_folder,
-    sync_tree,
     write_atomic,
 )
-from medqa_tui.models.install import place
 from medqa_tui.models.records import RECORD_NAME, InstallRecord, installed_record
-from medqa_tui.paths import Paths, ensure
+from medqa_tui.paths import Paths
 
 __all__ = ["Bundle", "export_bundle", "install_bundle", "read_bundle"]
 
@@ -81,7 +75,7 @@ def export_bundle(
     _require_own(paths, folder, active.profile)
     wanted = list(_wanted(paths, active))
     total, done = sum(file.size for file, _ in wanted), 0
-    with _in_words(folder, f"medqa-tui model export {folder}"):
+    with in_words(folder, f"medqa-tui model export {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MANIFEST).unlink(missing_ok=True)
         _require_room(folder, wanted)
@@ -100,140 +94,16 @@ def export_bundle(
     return bundle
 
 
-def install_bundle(
-    bundle: Bundle,
-    paths: Paths,
-    on_progress: Progress | None = None,
-    cancel: threading.Event | None = None,
-) -> None:
-    """Install what `bundle` holds, folder by folder; the caller holds the setup lock.
-
-    What is installed already, to the byte, is left alone. Nothing becomes active by this.
-
-    Args:
-        on_progress: Called with bytes done and bytes in all.
-
-    Raises:
-        UsageError: The bundle is for a profile that this version does not know, or an adapter of
-            the same name is in the way.
-        MedQAError: A file is missing or changed, or the disk is full.
-        Cancelled: `cancel` was set; whole folders stay, and the next run goes on.
-    """
-    profile = _require_complete(bundle)
-    total, done = bundle.size, 0
-    pinned = {component.name: component for component in profile.components}
-    with _in_words(paths.data, f"medqa-tui setup --from {bundle.folder}"):
-        for key in bundle.components:
-            base, files = done, [file for file in bundle.files if file.component == key]
-
-            def tell(part: int, base: int = base) -> None:
-                check_cancel(cancel)
-                if on_progress is not None:
-                    on_progress(base + part, total)
-
-            _install(bundle, paths, files, pinned.get(key[1]), tell)
-            done += sum(file.size for file in files)
-            tell(done - base)
-
-
-def _require_complete(bundle: Bundle) -> Profile:
-    """Return the profile that the bundle is for, all of whose parts are in it.
-
-    Raises:
-        UsageError: This version has no such profile.
-        MedQAError: A part is missing, or is of another revision than this version's.
-    """
-    profile = _profile(bundle.active)
-    for component in profile.components:
-        root = "adapters" if component.slot is Slot.ADAPTER else "models"
-        listed = (root, component.name) in bundle.components
-        if not listed or installed_record(bundle.folder / root, component) is None:
-            raise MedQAError(
-                "The bundle does not hold what this version of medqa-tui installs.",
-                f"{component.title} is missing or of another revision; "
-                f"version {bundle.version[:40]} made the bundle.",
-                "Use the same version on both machines, and export again.",
-            )
-    return profile
-
-
-def _install(
-    bundle: Bundle,
-    paths: Paths,
-    files: list[BundleFile],
-    component: Component | None,
-    tell: Callable[[int], None],
-) -> None:
-    """Stage one folder of the bundle, check it and rename it to its place."""
-    root, name = files[0].component
-    home = ensure(paths.adapters if root == "adapters" else paths.models)
-    final = home / name
-    record, theirs = InstallRecord.read(final), bundle.record((root, name))
-    if record is not None and record == theirs and not record.problems(final):
-        return
-    if root == "adapters" and final.exists() and component is None:
-        raise UsageError(
-            "There is another adapter of that name already:",
-            f"{name}.",
-            f"medqa-tui adapter remove {name}, then: medqa-tui setup --from {bundle.folder}",
-        )
-    incoming = Path(tempfile.mkdtemp(prefix=f".incoming-{name}-", dir=home))
-    try:
-        _unpack(bundle, files, incoming, tell)
-        _require_recorded(incoming, files, component)
-        if root == "adapters":
-            _require_fit(incoming, bundle.active.base)
-        sync_tree(incoming)
-        place(incoming, final)
-    finally:
-        shutil.rmtree(incoming, ignore_errors=True)
-
-
-def _unpack(
-    bundle: Bundle, files: list[BundleFile], incoming: Path, tell: Callable[[int], None]
-) -> None:
-    done = 0
-    for file in files:
-        target = incoming.joinpath(*PurePosixPath(file.inner).parts)
-        target.parent.mkdir(parents=True, exist_ok=True)
-
-        def tell_part(part: int, total: int, base: int = done) -> None:
-            tell(base + part)
-
-        with open_file(bundle, file) as opened:
-            copy_checked(opened, file, target, tell_part)
-        done += file.size
-
-
-def _require_recorded(incoming: Path, files: list[BundleFile], component: Component | None) -> None:
-    """Refuse a folder whose record tells of other files, or files that are not the pinned ones."""
-    record = InstallRecord.read(incoming)
-    listed = {file.inner: file.sha256 for file in files if file.inner != RECORD_NAME}
-    if record is None or {file.path: file.sha256 for file in record.files} != listed:
-        raise changed(files[0], "its install record tells of other files")
-    if component is None or component.conversion is not Conversion.NONE:
-        return
-    if isinstance(component.source, WheelSource):
-        for member in component.source.members:
-            if listed.get(member.path) != member.sha256:
-                raise changed(files[0], f"{member.path} is not the pinned one")
-
-
-def _require_fit(incoming: Path, base: str) -> None:
-    problems = check(incoming, base)
-    if not problems and not AdapterConfig.read(incoming).targets:
-        problems = ["Its modules are named by a pattern."]
-    if problems:
-        raise MedQAError("The adapter in the bundle cannot be used.", problems[0])
-
-
-# -- exporting ---------------------------------------------------------------------------------
-
-
 def _wanted(paths: Paths, active: Active) -> Iterator[tuple[BundleFile, Path]]:
     """Yield every file of the profile: what it is called in the bundle, and where it lies."""
     for root, folder in _folders(paths, active):
         record = InstallRecord.read(folder)
+        if record is None and root == "adapters":
+            # Trained on this machine: its card is all it has.
+            for path in sorted(folder.iterdir()):
+                if path.is_file() and not path.name.startswith("."):
+                    yield _entry(f"{root}/{folder.name}/{path.name}", path), path
+            continue
         if record is None:
             raise _damaged(active, f"{folder} has no install record.")
         problems = record.problems(folder)
@@ -243,17 +113,19 @@ def _wanted(paths: Paths, active: Active) -> Iterator[tuple[BundleFile, Path]]:
             name = f"{root}/{folder.name}/{listed.path}"
             yield BundleFile(name, listed.size, listed.sha256), folder / listed.path
         own = folder / RECORD_NAME
-        data = own.read_bytes()
-        digest = hashlib.sha256(data).hexdigest()
-        yield BundleFile(f"{root}/{folder.name}/{RECORD_NAME}", len(data), digest), own
+        yield _entry(f"{root}/{folder.name}/{RECORD_NAME}", own), own
+
+
+def _entry(name: str, path: Path) -> BundleFile:
+    return BundleFile(name, path.stat().st_size, sha256_file(path))
 
 
 def _folders(paths: Paths, active: Active) -> Iterator[tuple[str, Path]]:
     """Yield the installed folders of the profile; what ships with the program is not among them."""
     found = [("models", folder) for folder in active.model_dirs(paths)]
-    adapter = active.adapter_dir(paths)
-    if adapter is not None and adapter.parent == paths.adapters:
-        found.append(("adapters", adapter))
+    for folder in (active.adapter_dir(paths), active.reranker_dir(paths)):
+        if folder is not None and folder.parent == paths.adapters:
+            found.append(("adapters", folder))
     for component in _components(active):
         home = component.home(paths)
         # The profile's own adapter belongs to it even while another one is in use.
@@ -264,14 +136,10 @@ def _folders(paths: Paths, active: Active) -> Iterator[tuple[str, Path]]:
 
 def _components(active: Active) -> tuple[Component, ...]:
     try:
-        return _profile(active).components
+        return profile_of(active).components
     except UsageError:
         # Installed by a version that had another list of profiles.
         return ()
-
-
-def _profile(active: Active) -> Profile:
-    return get_profile(active.profile, active.base)
 
 
 def _bring(file: BundleFile, source: Path, target: Path, tell: Callable[[int], None]) -> None:
@@ -390,15 +258,3 @@ def _check_cancel(cancel: threading.Event | None) -> None:
             "The bundle is not whole and cannot be installed.",
             "Type the same command again: it goes on where it stopped.",
         )
-
-
-@contextmanager
-def _in_words(folder: Path, again: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if is_disk_full(error):
-            hint = f"Free some space, then type: {again}"
-            raise MedQAError("The disk is full.", f"{folder}: {error.strerror}.", hint) from error
-        detail = f"{error.filename or folder}: {error.strerror or error}."
-        raise MedQAError("A file could not be read or written.", detail) from error

@@ -15,7 +15,8 @@ from typing import Any, BinaryIO, Self
 
 from medqa_tui.errors import MedQAError, UsageError
 from medqa_tui.models.active import Active
-from medqa_tui.models.files import CHUNK, Progress
+from medqa_tui.models.catalog import Profile, get_profile
+from medqa_tui.models.files import CHUNK, Progress, is_disk_full
 from medqa_tui.models.records import InstallRecord
 
 MANIFEST = "bundle.json"
@@ -258,3 +259,25 @@ def read_profile(folder: Path) -> str:
         return str(json.loads((folder / MANIFEST).read_bytes())["profile"])
     except (OSError, ValueError, TypeError, KeyError):
         return ""
+
+
+def profile_of(active: Active) -> Profile:
+    """Return the catalogue's profile, with the base that it was set up with.
+
+    Raises:
+        UsageError: This version has no such profile, or not that base.
+    """
+    return get_profile(active.profile, active.base)
+
+
+@contextmanager
+def in_words(folder: Path, again: str) -> Iterator[None]:
+    """Turn an error of the disk, met while working on `folder`, into words."""
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            hint = f"Free some space, then type: {again}"
+            raise MedQAError("The disk is full.", f"{folder}: {error.strerror}.", hint) from error
+        detail = f"{error.filename or folder}: {error.strerror or error}."
+        raise MedQAError("A file could not be read or written.", detail) from error

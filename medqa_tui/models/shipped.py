@@ -67,8 +67,17 @@ def shipped_folder(name: str) -> Path | None:
 def shipped_names() -> tuple[str, ...]:
     """Return the names of the generators' adapters inside the package; re-rankers are none."""
     folder = Path(__file__).parent / "adapters"
-    cards = {p.parent.name: json.loads(p.read_bytes()) for p in folder.glob(f"*/{CARD_NAME}")}
-    return tuple(sorted(name for name, card in cards.items() if card.get("kind") != "reranker"))
+    found = (path.parent for path in folder.glob(f"*/{CARD_NAME}"))
+    return tuple(sorted(each.name for each in found if not is_reranker(each)))
+
+
+def is_reranker(folder: Path) -> bool:
+    """Say whether the adapter in `folder` makes a re-ranker of an embedder, by its card."""
+    try:
+        card = json.loads((folder / CARD_NAME).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(card, dict) and card.get("kind") == "reranker"
 
 
 def adapter_problems(

@@ -82,12 +82,17 @@ def _install(bundle: Bundle, paths: Paths, tell: OnEvent, cancel: threading.Even
 
 
 def _take_adapter(wanted: Active, paths: Paths) -> None:
-    """Let the profile answer with the adapter that it had on the other machine."""
+    """Let the profile use the adapter, and the trained re-ranker, of the other machine."""
     from medqa_tui.models import adapters
 
     active = load_active(paths, wanted.profile)
-    if active is not None and active.adapter != wanted.adapter:
+    if active is None:
+        return
+    if active.adapter != wanted.adapter:
         adapters.use(paths, wanted.profile, wanted.adapter)
+    trained = wanted.reranker is not None and (paths.adapters / wanted.reranker).is_dir()
+    if trained and active.reranker != wanted.reranker:
+        adapters.use(paths, wanted.profile, wanted.reranker)
 
 
 def _outlook(bundle: Bundle, paths: Paths) -> SetupReport:

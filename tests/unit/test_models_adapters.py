@@ -19,7 +19,7 @@ from medqa_tui.models.adapter_catalog import public_adapters, search
 from medqa_tui.models.adapters import Kind
 from medqa_tui.models.base_names import is_hub_id
 from medqa_tui.models.catalog import profiles
-from medqa_tui.models.files import Cancelled
+from medqa_tui.models.files import Cancelled, sha256_file
 from medqa_tui.models.model_card import ModelCard
 from medqa_tui.models.records import InstallRecord
 from medqa_tui.paths import Paths, get_paths
@@ -246,6 +246,51 @@ def test_a_damaged_adapter_is_listed_as_such(paths: Paths, source: Path) -> None
     (found,) = [each for each in adapters.installed(paths) if each.name == "x"]
     assert found.problem
     assert adapters.remove(paths, "x") > 0
+
+
+def trained_reranker(paths: Paths) -> Path:
+    """Write a re-ranker as training on this machine leaves one, over the tiny embedder."""
+    embedder = write_base(paths.models / "embedder")
+    record = InstallRecord(
+        "embedder", "embedder", "maker/embedder", "1", "MIT", None, "test", (), "now"
+    )
+    record.write(embedder)
+    folder = write(paths.adapters / "my-reranker", card=None, task_type="SEQ_CLS")
+    card = {
+        "name": "my-reranker",
+        "kind": "reranker",
+        "title": "Mine",
+        "base": "maker/embedder",
+        "base_revision": "1",
+        "licence": "MIT",
+        "attribution": "Mine.",
+        "template_sha256": "",
+        "weights_sha256": sha256_file(folder / "adapter_model.safetensors"),
+    }
+    (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    return folder
+
+
+def test_a_trained_re_ranker_is_chosen_and_removed_as_one(paths: Paths) -> None:
+    folder = trained_reranker(paths)
+    assert adapters.get(paths, "my-reranker").reranks
+    active = adapters.use(paths, None, "my-reranker")
+    assert (active.adapter, active.reranker) == (None, "my-reranker")
+    assert active.reranker_dir(paths) == folder
+    with pytest.raises(UsageError, match="in use"):
+        adapters.remove(paths, "my-reranker")
+    adapters.remove(paths, "my-reranker", force=True)
+    left = load_active(paths)
+    assert left is not None
+    assert left.reranker != "my-reranker"
+
+
+def test_a_re_ranker_of_another_embedder_is_refused(paths: Paths) -> None:
+    card = trained_reranker(paths) / "card.json"
+    text = card.read_text(encoding="utf-8").replace("maker/embedder", "maker/other")
+    card.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match="cannot be used"):
+        adapters.use(paths, None, "my-reranker")
 
 
 # -- cards and the list ----------------------------------------------------------------------

@@ -16,7 +16,7 @@ import tiny_peft
 from wheelhouse import EMBEDDER_FILES, make_profile
 
 from medqa_tui.errors import MedQAError, NotSetUpError, UsageError
-from medqa_tui.models import adapter_install, adapters, bundle
+from medqa_tui.models import adapter_install, adapters, bundle_files
 from medqa_tui.models.active import Active, load_active
 from medqa_tui.models.bundle import export_bundle, install_bundle, read_bundle
 from medqa_tui.models.catalog import Profile, WheelSource
@@ -60,7 +60,7 @@ def paths_of(home: Path) -> Paths:
 
 @pytest.fixture
 def profile(made: tuple[Profile, Path], monkeypatch: pytest.MonkeyPatch) -> Profile:
-    monkeypatch.setattr(bundle, "get_profile", lambda name, base="": made[0])
+    monkeypatch.setattr(bundle_files, "get_profile", lambda name, base="": made[0])
     return made[0]
 
 
@@ -181,6 +181,38 @@ def test_one_folder_holds_one_profile(paths: Paths, out: Path) -> None:
     replace(active, profile="second").write(paths, current=True)
     with pytest.raises(UsageError, match="another profile"):
         export_bundle(paths, "second", out)
+
+
+def test_a_re_ranker_trained_here_travels_without_a_record(
+    paths: Paths, other: Paths, tmp_path: Path, profile: Profile
+) -> None:
+    folder = tiny_peft.write(paths.adapters / "my-reranker", card=None, task_type="SEQ_CLS")
+    weights = (folder / "adapter_model.safetensors").read_bytes()
+    embedder = profile.embedder
+    card = {
+        "name": "my-reranker",
+        "kind": "reranker",
+        "title": "Mine",
+        "base": embedder.id,
+        "base_revision": embedder.revision,
+        "licence": "MIT",
+        "attribution": "Mine.",
+        "template_sha256": "",
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    active = load_active(paths)
+    assert active is not None
+    replace(active, reranker="my-reranker").write(paths)
+    export_bundle(paths, None, tmp_path / "usb")
+    found = read_bundle(tmp_path / "usb")
+    install_bundle(found, other)
+    assert tree(other.adapters) == tree(paths.adapters)
+    install_bundle(found, other)
+    forge_card = tmp_path / "usb" / "adapters" / "my-reranker" / "card.json"
+    forge(tmp_path / "usb", forge_card, json.dumps(card | {"base": "maker/other"}).encode())
+    with pytest.raises(MedQAError):
+        install_bundle(read_bundle(tmp_path / "usb"), other)
 
 
 # -- harm ------------------------------------------------------------------------------------
@@ -324,19 +356,14 @@ def test_a_changed_file_is_found_while_it_is_copied(out: Path, other: Paths) -> 
 def forge(out: Path, path: Path, data: bytes) -> None:
     """Change a file and everything in the bundle that tells of it."""
     path.write_bytes(data)
-    digest = hashlib.sha256(data).hexdigest()
-    record = path
-    while record.name != "install.json":
-        record = (
-            record.parent / "install.json"
-            if (record.parent / "install.json").exists()
-            else (record.parent)
-        )
-    row = json.loads(record.read_bytes())
-    for file in row["files"]:
-        if record.parent / file["path"] == path:
-            file.update(size=len(data), sha256=digest)
-    record.write_text(json.dumps(row), encoding="utf-8")
+    component = out.joinpath(*path.relative_to(out).parts[:2])
+    record = component / "install.json"
+    if record.exists():
+        row = json.loads(record.read_bytes())
+        for file in row["files"]:
+            if component / file["path"] == path:
+                file.update(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+        record.write_text(json.dumps(row), encoding="utf-8")
 
     def edit(listing: dict[str, Any]) -> None:
         for file in listing["files"]:
@@ -379,6 +406,6 @@ def test_a_bundle_of_another_revision_is_refused(
     out: Path, other: Paths, profile: Profile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newer = replace(profile, generator=replace(profile.generator, revision="tiny==2.0"))
-    monkeypatch.setattr(bundle, "get_profile", lambda name, base="": newer)
+    monkeypatch.setattr(bundle_files, "get_profile", lambda name, base="": newer)
     with pytest.raises(MedQAError, match="does not hold"):
         install_bundle(read_bundle(out), other)
