@@ -119,7 +119,14 @@ def how_it_ended(paths: Paths, pid: int | None) -> str:
     code = _exit_code(pid)
     if code is not None and code < 0:
         return how(code)
-    return "it left" if lines and lines[-1].endswith("engine stopped") else KILLED
+    if lines and lines[-1].endswith("engine stopped"):
+        return "it left"
+    return "it broke off, and runs on" if _runs(paths, pid) else KILLED
+
+
+def _runs(paths: Paths, pid: int | None) -> bool:
+    record = transport.read_record(paths)
+    return record is not None and record.pid == pid and transport.engine_is_alive(paths)
 
 
 def how_it_started(paths: Paths, code: int, logged: int) -> str:

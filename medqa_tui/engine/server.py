@@ -105,6 +105,7 @@ class Engine:
     async def stream(
         self,
         request: Request,
+        turn: str,
         start: Callable[[asyncio.Event], AsyncGenerator[Event, None]],
         send: Callable[[Event], Awaitable[None]],
     ) -> None:
@@ -120,6 +121,11 @@ class Engine:
                             await send(self._farewell(event.turn))
                             return
                         await send(self._told(event))
+        except Exception as error:
+            if cancel.is_set():
+                raise
+            log.error("a request failed", exc_info=error)
+            await send(BackendFailed(turn, _unforeseen(error)))
         finally:
             watcher.cancel()
             self._cancels.discard(cancel)
@@ -162,6 +168,12 @@ STOPPED = Failure(
 )
 
 
+def _unforeseen(error: Exception) -> Failure:
+    # Without its words, which may be the question's.
+    title = "The engine failed while it was answering."
+    return Failure(title, f"{type(error).__name__}.", "medqa-tui engine logs")
+
+
 class _Stream(Response):
     """An NDJSON response whose events come from the backend.
 
@@ -172,10 +184,11 @@ class _Stream(Response):
         self,
         engine: Engine,
         request: Request,
+        turn: str,
         start: Callable[[asyncio.Event], AsyncGenerator[Event, None]],
     ) -> None:
         super().__init__(media_type=NDJSON)
-        self._engine, self._request, self._start = engine, request, start
+        self._engine, self._request, self._turn, self._start = engine, request, turn, start
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-type", NDJSON.encode())]
@@ -185,7 +198,7 @@ class _Stream(Response):
             body = events.to_json(event).encode() + b"\n"
             await send({"type": "http.response.body", "body": body, "more_body": True})
 
-        await self._engine.stream(self._request, self._start, line)
+        await self._engine.stream(self._request, self._turn, self._start, line)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -203,12 +216,12 @@ def build_app(engine: Engine, token: str = "") -> ASGIApp:
     async def retrieve(request: Request) -> Response:
         engine.admit()
         asked = wire.decode(RetrieveRequest, await request.body())
-        return _Stream(engine, request, lambda cancel: backend.retrieve(asked, cancel))
+        return _Stream(engine, request, asked.turn, lambda cancel: backend.retrieve(asked, cancel))
 
     async def generate(request: Request) -> Response:
         engine.admit()
         asked = wire.decode(GenerateRequest, await request.body())
-        return _Stream(engine, request, lambda cancel: backend.generate(asked, cancel))
+        return _Stream(engine, request, asked.turn, lambda cancel: backend.generate(asked, cancel))
 
     async def ground(request: Request) -> Response:
         engine.admit()

@@ -62,6 +62,14 @@ def test_no_last_words_mean_that_it_was_killed(paths: Paths) -> None:
     assert process.how_it_ended(paths, None) is not None
 
 
+def test_one_that_runs_on_was_not_killed(paths: Paths) -> None:
+    logged(paths, STARTED.format(pid=2))
+    transport.write_record(paths, EngineRecord(2, "0.1.0", Transport.PORT, "127.0.0.1:1"))
+    with transport.engine_lock(paths, timeout=1):
+        assert process.how_it_ended(paths, 2) == "it broke off, and runs on"
+    assert process.how_it_ended(paths, 2) == process.KILLED
+
+
 def test_one_that_left_was_not_killed(paths: Paths) -> None:
     logged(paths, STARTED.format(pid=2), "2026-01-01 10:02:00,000 INFO engine stopped\n")
     assert process.how_it_ended(paths, 2) == "it left"

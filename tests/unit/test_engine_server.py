@@ -288,6 +288,20 @@ async def test_a_gpu_that_is_lost_in_mid_answer_ends_the_answer_in_words(running
     await client.aclose()
 
 
+async def test_what_nobody_foresaw_is_said_without_its_words(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise AttributeError(QUESTION)
+
+    monkeypatch.setattr(running.engine.backend.line, "join", lambda _: fail())
+    client = running.client()
+    (event,) = [event async for event in client.generate(asked("t1"), asyncio.Event())]
+    assert isinstance(event, BackendFailed)
+    assert event.failure.detail == "AttributeError."
+    await client.aclose()
+
+
 async def test_an_adapter_is_switched_and_the_fingerprint_follows(running: Running) -> None:
     active = running.engine.backend.parts.active
     replace(active, adapter="mine").write(running.paths)
