@@ -80,7 +80,7 @@ def command(
             repairs = _repair(paths, settings, damages, line, cancel)
             found, _ = _look_deep(paths, _unbroken(found, damages), line, cancel)
         if not chosen.json:
-            _tell_of(repairs, found)
+            _tell_of(paths, repairs, found)
     return _end(found, repairs, json=chosen.json)
 
 
@@ -155,14 +155,22 @@ def _report(paths: Paths, found: list[Check], chosen: options.Options, file: Pat
     return ExitCode.OK
 
 
-def _tell_of(repairs: list[Repair], found: list[Check]) -> None:
+def _tell_of(paths: Paths, repairs: list[Repair], found: list[Check]) -> None:
     output.write()
     for each in repairs:
-        _print(
-            Check(each.name, CheckStatus.OK if each.ok else CheckStatus.FAIL, each.done, each.fix)
-        )
-    output.write()
-    _print_all([check for check in found if check.status is not CheckStatus.OK])
+        status = CheckStatus.OK if each.ok else CheckStatus.FAIL
+        part = each.part.value
+        name = part if each.name == part else f"{part} {each.name} "
+        _print(Check(name, status, each.done, each.fix))
+    left = [check for check in found if check.status is not CheckStatus.OK]
+    if left:
+        output.write()
+        _print_all(left)
+    if any(each.ok and each.part.value not in ("history", "leftovers") for each in repairs):
+        from medqa_tui.engine.connect import status as engine_status
+
+        if engine_status(paths) is not None:
+            diagnostics.note("The engine has loaded what was there before: medqa-tui engine stop")
 
 
 def _end(found: list[Check], repairs: list[Repair], *, json: bool) -> int:

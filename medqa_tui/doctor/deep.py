@@ -190,10 +190,13 @@ class _Look:
             return [damage] if actives else [], {}
         self.tell("Reading the corpora", None, None)
         try:
-            with CorpusStore(path, read_only=True) as store:
+            with CorpusStore(path) as store:
                 problems = store.problems()
                 said = f"{store.count()} passages, every one read."
         except MedQAError as error:
+            if not _is_corrupt(path):
+                # Another version's, or another user's: that is told of where it is opened.
+                return [], {}
             problems, said = [f"{error.title} {error.detail}"], ""
         if problems:
             return [Damage(Part.CORPORA, "corpora", path, tuple(problems), tuple(actives))], {}
@@ -214,7 +217,7 @@ class _Look:
             self.tell(f"Hashing the index {active.index}", None, None)
             folder, seen = active.index_dir(self.paths), seen + 1
             try:
-                with CorpusStore(store_file(self.paths), read_only=True) as store:
+                with CorpusStore(store_file(self.paths)) as store:
                     reasons = verify_index(folder, store)
             except MedQAError:
                 # The store is told of on its own.
@@ -278,6 +281,19 @@ def _history_problems(path: Path) -> tuple[list[str], int]:
         if not is_damage(error):
             raise
         return [f"{path} is damaged: {error}."], 0
+
+
+def _is_corrupt(path: Path) -> bool:
+    """Return whether SQLite itself finds the file damaged."""
+    from medqa_tui.history.migrations import require_sound
+    from medqa_tui.history.salvage import is_damage
+
+    try:
+        with closing(sqlite3.connect(path, timeout=2.0)) as connection:
+            require_sound(connection)
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        return is_damage(error)
+    return False
 
 
 def _profiles(paths: Paths) -> list[str]:

@@ -51,7 +51,7 @@ def check_corpora(paths: Paths) -> Check:
     path = store_file(paths)
     if not path.is_file():
         return fail("corpora", f"There are no passages: {path} is missing.", _SETUP)
-    with CorpusStore(path, read_only=True) as store:
+    with CorpusStore(path) as store:
         names = sorted(store.fingerprints(()))
         passages = store.count()
     if not passages:
@@ -70,7 +70,7 @@ def check_index(paths: Paths, settings: Settings) -> Check:
         return fail("index", "There is no search index.", _SETUP)
     folder = active.index_dir(paths)
     if store_file(paths).is_file():
-        with CorpusStore(store_file(paths), read_only=True) as store:
+        with CorpusStore(store_file(paths)) as store:
             reasons = verify_index(folder, store)
     else:
         reasons = verify_index(folder)

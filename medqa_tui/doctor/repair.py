@@ -165,7 +165,7 @@ class _Work:
         if not damage.place.exists():
             return ""
         try:
-            with CorpusStore(damage.place, read_only=True) as store:
+            with CorpusStore(damage.place) as store:
                 names = [name for name in store.fingerprints() if name != CORPUS]
         except MedQAError:
             names = []
