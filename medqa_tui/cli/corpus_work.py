@@ -81,6 +81,7 @@ def library(ctx: typer.Context, label: str) -> Iterator[CorpusLibrary]:
     """Yield what changes corpora, with the lock held and progress shown; Ctrl-C cancels."""
     from medqa_tui.config import load_settings
     from medqa_tui.corpus.library import CorpusLibrary
+    from medqa_tui.models.files import disk_error
     from medqa_tui.paths import get_paths
     from medqa_tui.setup.lock import setup_lock
 
@@ -94,8 +95,11 @@ def library(ctx: typer.Context, label: str) -> Iterator[CorpusLibrary]:
         def reading(done: int, total: int) -> None:
             bar.update(done, total or None, label, "passages")
 
-        with interrupt.first_calls(cancel.set), setup_lock(paths, _on_wait, cancel):
-            yield CorpusLibrary(paths, reading, fetching, cancel, offline=settings.offline)
+        try:
+            with interrupt.first_calls(cancel.set), setup_lock(paths, _on_wait, cancel):
+                yield CorpusLibrary(paths, reading, fetching, cancel, offline=settings.offline)
+        except OSError as error:
+            raise disk_error(error, paths.data) from error
 
 
 def index(ctx: typer.Context, *, skip: bool) -> bool:

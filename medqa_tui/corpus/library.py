@@ -330,7 +330,14 @@ def _revision(source: Source) -> str:
     is_zip = source.path.suffix.lower() == ".zip" and source.path.is_file()
     if isinstance(place, Archive) and is_zip and git_tree.tree_hash(source.path) == place.tree:
         return place.commit
-    return revision_of(source.path)
+    try:
+        return revision_of(source.path)
+    except OSError as error:
+        raise UsageError(
+            "The source cannot be read:",
+            f"{error.filename or source.path}: {error.strerror or error}.",
+            "Check its permissions, then try again.",
+        ) from error
 
 
 def _delete_database(file: Path) -> None:

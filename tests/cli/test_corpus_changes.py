@@ -174,3 +174,28 @@ def test_a_damaged_store_is_rebuilt_on_request(home: Path, table: Path) -> None:
         row["corpus"] for row in json.loads(medqa("corpus", "list", "--json").stdout)["corpora"]
     ]
     assert names == ["notes", "starter"]
+
+
+def test_a_full_disk_is_said_and_the_same_command_goes_on(home: Path, table: Path) -> None:
+    with table.open("a", newline="") as file:
+        for number in range(3000):
+            file.write(f"Question {number}?,{'word ' * 50}{number},n{number}\r\n")
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000));"
+        f"sys.argv = ['medqa-tui', *{list(add(table, '--no-index'))!r}];"
+        "from medqa_tui.__main__ import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=clean_environment(home),
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "disk" in done.stderr
+    assert "Traceback" not in done.stderr
+    medqa = program_in(home)
+    assert json.loads(medqa("corpus", "list", "--json").stdout)["corpora"] == []
+    assert "3002 passages" in medqa(*add(table, "--no-index")).stderr

@@ -402,3 +402,15 @@ def test_offline_a_data_set_is_not_fetched(paths):
     with pytest.raises(DownloadError) as caught:
         library.add("medquad", Source(builtin="medquad"))
     assert caught.value.hint == "medqa-tui corpus add medquad --from FILE"
+
+
+def test_a_source_that_may_not_be_read_is_said(library, tmp_path, monkeypatch):
+    path = write(tmp_path / "a.csv", texts(1))
+
+    def refusing(*_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("medqa_tui.corpus.pipeline.sha256_file", refusing)
+    with pytest.raises(UsageError, match="cannot be read") as caught:
+        library.add("notes", source(path))
+    assert caught.value.detail == f"{path}: Permission denied."
