@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medqa_tui.errors import UsageError
 from medqa_tui.training.mining import Mined, sampled
@@ -14,6 +14,9 @@ from medqa_tui.training.sources import STARTER, Example, Style
 
 READ_WORDS = 200
 """Words of a passage that are tokenized: more would be cut off at any length used here."""
+
+_CLOZE_SENTENCES = 3
+_CLOZE_WORDS = range(5, 26)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,23 @@ def cut(text: str) -> str:
     return " ".join(text.split()[:READ_WORDS])
 
 
+def _cloze(example: Example, draw: random.Random) -> tuple[Example, str]:
+    """Return the example without one of its sentences, and that sentence as what is asked.
+
+    The inverse cloze task (Lee, Chang and Toutanova, ACL 2019): it has the words of everything that
+    the passages speak of, where questions have those of their titles.
+    """
+    from medqa_tui.grounding.sentences import split_sentences
+
+    sentences = split_sentences(cut(example.text))
+    fit = [n for n, text in enumerate(sentences) if len(text.split()) in _CLOZE_WORDS]
+    if len(sentences) < _CLOZE_SENTENCES or not fit:
+        return example, ""
+    at = draw.choice(fit)
+    rest = " ".join(sentences[:at] + sentences[at + 1 :])
+    return replace(example, text=rest), sentences[at].rstrip(".")
+
+
 def _negatives(searched: Sequence[Searched], item: tuple[int, Mined]) -> int:
     source, found = searched[item[0]], item[1]
     return len(found.negatives) + len(source.examples[found.example].negatives)
@@ -127,6 +147,14 @@ def _group(
 ) -> Group:
     source, found = searched[item[0]], item[1]
     example = source.examples[found.example]
+    # Drawn only where it is wanted: a run without it is repeated draw by draw.
+    if preset.cloze and found.query is None and draw.random() < preset.cloze:
+        example, query = _cloze(example, draw)
+        if query:
+            mined = sampled(found, preset.negatives, preset.near, draw)
+            texts = (example.text, *(source.examples[n].text for n, _ in mined))
+            if len(texts) == preset.negatives + 1:
+                return Group(query, tuple(map(cut, texts)), (0.0,) * len(texts))
     style = Style.BARE
     if example.heading and (source.source == STARTER or draw.random() < preset.headed):
         style = Style.HEADED

@@ -39,6 +39,7 @@ class RerankPreset:
     retrieval_scale: float
     rephrased: float
     headed: float
+    cloze: float
     starter_passes: int
     validation: int
     checkpoint_steps: int

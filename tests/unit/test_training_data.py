@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -226,6 +227,20 @@ def test_groups_have_their_own_passage_first_and_one_size():
     assert all(set(group.texts) <= texts for group in groups)
     assert groups == build_groups(found, train, small())
     assert groups != build_groups(found, train, small(seed="1"))
+
+
+def test_a_sentence_taken_out_is_asked_for():
+    text = (
+        "Asthma narrows the airways of the lungs. It is common. Inhalers open them again quickly."
+    )
+    rows = [replace(row, text=text) if row.id == "1" else row for row in ROWS]
+    mined = (Mined(0, None, 0.9, tuple((n, 0.5) for n in range(1, 6))),)
+    found = [Searched("medquad", tuple(rows), mined)]
+    (first, *_) = build_groups(found, [(0, mined[0])], small(cloze="1"))
+    assert f"{first.query}." in text
+    assert first.query not in first.texts[0]
+    assert len(first.texts) == 3
+    assert first.scores == (0.0, 0.0, 0.0)
 
 
 def test_no_group_is_on_both_sides():
