@@ -66,7 +66,7 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """How far a download is, in bytes; `file` is the one that moved last."""
+    """How far a download is, in bytes; `file` is the largest that is not whole yet."""
 
     message: str
     done: int

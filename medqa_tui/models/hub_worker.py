@@ -308,18 +308,18 @@ class _Meter:
         self._total = 0
         self._spoke = 0.0
         self._files: dict[str, int] = {}
-        self._last: SnapshotFile | None = None
+        self._order: list[SnapshotFile] = []
 
     def begin(self, snapshot: Snapshot, left: dict[str, int]) -> None:
         self._total, self._done = snapshot.size, snapshot.size - sum(left.values())
         self._files = {file.path: file.size - left.get(file.path, 0) for file in snapshot.files}
+        self._order = sorted(snapshot.files, key=lambda file: -file.size)
         self.say("Downloading")
 
     def add(self, file: SnapshotFile, count: int) -> None:
         with self._lock:
             self._done += count
             self._files[file.path] += count
-            self._last = file
         if self._files[file.path] >= file.size:
             self.say("Downloading")
         else:
@@ -333,7 +333,9 @@ class _Meter:
 
     def say(self, message: str) -> None:
         self._spoke = time.monotonic()
-        file = self._last
+        # The largest that is not whole yet: of several at once, always the same one is named.
+        waiting = (file for file in self._order if self._files[file.path] < file.size)
+        file = next(waiting, None)
         self._tell(
             type="progress",
             message=message,
