@@ -28,7 +28,7 @@ complete -p medqa-tui
 ZSH = """
 compdef() { :; }
 eval "$(medqa-tui completion zsh)"
-_arguments() { print -r -- "$2"; }
+_arguments() { print -r -- "$1"; }
 words=(medqa-tui adapter use med); CURRENT=4
 _medqa_tui_completion
 """
