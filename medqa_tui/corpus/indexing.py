@@ -33,14 +33,19 @@ def update_index(
         MedQAError: The build failed; what was stored stays stored.
         Cancelled: `cancel` was set.
     """
+    from medqa_tui.corpus.store import CorpusStore
     from medqa_tui.models.active import load_active
     from medqa_tui.models.files import Cancelled
+    from medqa_tui.retrieval.index import verify_index
     from medqa_tui.setup.child import Job, run_job
     from medqa_tui.setup.events import Phase
 
     active = load_active(paths, settings.profile)
     if active is None or active.profile != settings.profile:
         return False
+    with CorpusStore(paths.corpora / "corpora.db") as store:
+        if not verify_index(active.index_dir(paths), store):
+            return True
     engine = settings.engine
     job = Job(Phase.INDEX, settings.profile, paths, engine.device, engine.threads)
     try:

@@ -199,3 +199,26 @@ def test_a_full_disk_is_said_and_the_same_command_goes_on(home: Path, table: Pat
     medqa = program_in(home)
     assert json.loads(medqa("corpus", "list", "--json").stdout)["corpora"] == []
     assert "3002 passages" in medqa(*add(table, "--no-index")).stderr
+
+
+def test_an_index_that_is_up_to_date_is_not_built_again(small: Program, small_home: Path) -> None:
+    index = paths_of(small_home).indexes
+    before = sorted(path.name for path in index.rglob("*"))
+    # The models of this home hold nothing, so a build would fail.
+    done = small("corpus", "update", "starter", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["indexed"] is True
+    assert sorted(path.name for path in index.rglob("*")) == before
+
+
+def test_passages_stay_where_the_index_cannot_be_built(
+    small: Program, table: Path, small_home: Path
+) -> None:
+    done = small(*add(table))
+    assert done.returncode == 1
+    assert "The passages are stored, but the search index could not be built." in done.stderr
+    assert "medqa-tui index build" in done.stderr
+    rows = json.loads(small("corpus", "list", "--json").stdout)["corpora"]
+    assert [row["corpus"] for row in rows] == ["notes", "starter"]
+    # What was found before is found still.
+    assert small("search", "asthma", "--no-engine", "--json").returncode == 0
