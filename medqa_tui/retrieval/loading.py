@@ -56,7 +56,9 @@ def load_words(folder: Path, manifest: IndexManifest, store: CorpusStore) -> Wor
             yield record.lexical_text
 
     index = LexicalIndex.build(texts())
-    message = f"The word index is damaged ({'; '.join(problems)}); searching without it. {REBUILD}"
+    message = (
+        f"The word index is damaged ({'; '.join(problems)}); it was made anew in memory. {REBUILD}"
+    )
     return Words(ids, index, (("damaged_index", message),))
 
 
