@@ -162,6 +162,8 @@ def delete(ctx: typer.Context, ids: Ids, *, yes: Yes = False) -> int:
         output.emit_json(record({"deleted": deleted}))
     else:
         diagnostics.note(f"Deleted: {', '.join(map(str, deleted))}.")
+    # They may hold what was just deleted.
+    _tell_of_damaged(store)
     return ExitCode.OK
 
 

@@ -149,6 +149,8 @@ def test_a_damaged_history_is_told_of(medqa: Program, kept: HistoryStore) -> Non
     assert first.returncode == 0
     assert "was damaged" in first.stderr
     assert "kept in" in medqa("history", "list").stderr
+    kept.recorder("s").begin(Question("New?", "t9"), Triage())
+    assert "history purge deletes it" in medqa("history", "delete", "1", "--yes").stderr
     purged = json.loads(medqa("history", "purge", "--yes", "--json").stdout)
     assert purged["damaged_files"] == 1
     assert list(kept.database.path.parent.glob("*damaged*")) == []
