@@ -39,6 +39,7 @@ def test_the_starter_profile_is_there() -> None:
     assert starter.generator.conversion is Conversion.GGUF_TO_NF4
     assert starter.adapter == "medqa-starter"
     assert starter.reranker is None
+    assert starter.shipped_reranker == "medqa-rerank"
 
 
 @pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: component.name)
