@@ -153,6 +153,7 @@ def look_after(lab: Lab, seen: Seen) -> None:
         seen.afterwards += f"history: {entry.status}, {len(entry.text.split())} words; "
     store.close()
     try:
+        connect.status(lab.paths)
         seen.afterwards += "an engine runs" if lab.engine() else "no engine"
     except MedQAError:
         seen.afterwards += "no engine asked"
