@@ -223,7 +223,14 @@ def read_token(paths: Paths) -> str:
 
 
 def clear(paths: Paths, record: EngineRecord) -> None:
-    """Remove what an engine that ends leaves on disk."""
+    """Remove what an engine that ends leaves on disk.
+
+    Where someone has emptied the runtime folder meanwhile, what is there now is a successor's.
+    """
+    with contextlib.suppress(EngineError):
+        found = read_record(paths)
+        if found is not None and found.pid != record.pid:
+            return
     leftovers = [record_file(paths), token_file(paths)]
     if record.transport is Transport.SOCKET and record.location:
         leftovers.append(Path(record.location))

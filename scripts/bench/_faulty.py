@@ -116,8 +116,15 @@ class Lab:
         return bool(found and found.busy and found.state == "ready")
 
     def stop(self) -> None:
+        # First of all, while the record still leads to it.
+        engine = None
+        with contextlib.suppress(MedQAError):
+            engine = self.engine()
         with contextlib.suppress(Exception):
             lifecycle.stop(self.paths)
+        if engine:
+            with contextlib.suppress(psutil.Error):
+                engine.kill()
         shutil.rmtree(self.paths.run, ignore_errors=True)
 
 

@@ -219,6 +219,15 @@ def test_a_record_round_trips_and_is_private(tmp_path: Path) -> None:
     assert transport.read_token(paths) == ""
 
 
+def test_a_successor_keeps_what_is_its_own(tmp_path: Path) -> None:
+    paths = paths_in(tmp_path)
+    transport.private_folder(paths.run)
+    successor = EngineRecord(2, "0.1.0", Transport.PORT, "127.0.0.1:2")
+    transport.write_record(paths, successor)
+    transport.clear(paths, EngineRecord(1, "0.1.0", Transport.PORT, "127.0.0.1:1"))
+    assert transport.read_record(paths) == successor
+
+
 @pytest.mark.parametrize("text", ["", "nonsense", "[]", '{"pid": 1}', '{"pid": "x"}'])
 def test_a_damaged_record_is_no_record(tmp_path: Path, text: str) -> None:
     paths = paths_in(tmp_path)
