@@ -56,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(error.exit_code)
     except OSError as error:
         # Said by the exit status too: on a full disk the log has no room for it.
-        log.error("fatal: %s: %s", error.filename, error.strerror or type(error).__name__)
+        where = error.filename or paths.run
+        log.error("fatal: %s: %s", where, error.strerror or type(error).__name__)
         return UNWRITABLE
     except Exception as error:
         log.exception("fatal: %s", type(error).__name__)

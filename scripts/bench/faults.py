@@ -270,7 +270,6 @@ def mounted(folder: Path, options: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=True)
     try:
-        folder.chmod(0o700)
         yield
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
