@@ -22,6 +22,8 @@ def evidence_record(evidence: Evidence) -> dict[str, Any]:
         "source": passage.source,
         "url": passage.url,
         "licence": passage.licence,
+        "date": passage.date,
+        "revision": passage.revision,
         "scores": {
             "dense": scores.dense,
             "bm25": scores.bm25,

@@ -62,6 +62,7 @@ class Passage:
         document: The source's own id of the document (for Q/A sets, of the row).
         source: Title of the page or data set that the facts come from.
         date: ISO date on which the text was written or fetched.
+        revision: Version of the corpus as it was read: a commit, or a hash of its files.
     """
 
     id: str
@@ -74,6 +75,15 @@ class Passage:
     url: str | None = None
     licence: str | None = None
     date: str | None = None
+    revision: str | None = None
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """What is said wherever the passage is shown, in short: licence, date, revision."""
+        hashed = self.revision and self.revision.startswith("sha256:")
+        revision = self.revision if hashed or not self.revision else self.revision[:12]
+        told = (self.licence, self.date, revision and f"revision {revision}")
+        return tuple(part for part in told if part)
 
 
 @dataclass(frozen=True, slots=True)

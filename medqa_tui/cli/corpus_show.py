@@ -179,6 +179,7 @@ def passage_record(record: PassageRecord) -> dict[str, Any]:
         "url": passage.url,
         "licence": passage.licence,
         "date": passage.date,
+        "revision": passage.revision,
         "phrasings": list(record.phrasings),
     }
 

@@ -149,6 +149,8 @@ class AnswerPrinter:
             output.write(source_line(item))
             if item.passage.url:
                 output.write(f"    {item.passage.url}", style="dim")
+            if item.passage.terms:
+                output.write(f"    {', '.join(item.passage.terms)}", style="dim")
 
 
 def _footer(answer: Answer) -> None:

@@ -170,6 +170,9 @@ def _show(chosen: Options, text: str, found: EvidenceFound, alarm: Triage) -> No
             ),
             [_row(item, text) for item in found.evidence],
         )
+        output.write()
+        for line in dict.fromkeys(_terms(item) for item in found.evidence):
+            output.write(line, style="dim")
     if not found.evidence:
         diagnostics.note("Nothing was found.")
     elif not found.relevant:
@@ -193,6 +196,10 @@ def _row(item: Evidence, query: str) -> tuple[object, ...]:
         item.passage.corpus,
         ", ".join(matched_terms(query, text_of(item.passage))),
     )
+
+
+def _terms(item: Evidence) -> str:
+    return f"{item.passage.corpus}: {', '.join(item.passage.terms) or 'licence not stated'}"
 
 
 def _figure(score: float | None, digits: int) -> float | None:

@@ -21,6 +21,9 @@ from medqa_tui.errors import MedQAError
 __all__ = ["SCHEMA_VERSION", "Change", "CorpusStore"]
 
 _SHOWN = "id, corpus, document, title, text, question, source, url, licence, date"
+# The revision is that of the whole corpus, and is no part of a stored passage.
+_READ = f"{', '.join(f'p.{column}' for column in _SHOWN.split(', '))}, c.revision"
+_JOINED = "passages p LEFT JOIN corpora c ON c.name = p.corpus"
 _INSERT = (
     f"INSERT INTO passages ({_SHOWN}, phrasings, content_hash)"  # noqa: S608
     f" VALUES ({', '.join('?' * 12)})"
@@ -115,7 +118,7 @@ class CorpusStore:
         for start in range(0, len(ids), _PAGE):
             page = list(ids[start : start + _PAGE])
             marks = ", ".join("?" * len(page))
-            query = f"SELECT {_SHOWN} FROM passages WHERE id IN ({marks})"  # noqa: S608
+            query = f"SELECT {_READ} FROM {_JOINED} WHERE p.id IN ({marks})"  # noqa: S608
             found.update((row[0], Passage(*row)) for row in self._db.all(query, page))
         return found
 
@@ -123,8 +126,8 @@ class CorpusStore:
         """Return the passages of one document, in the order of its text."""
         first, end = f"{corpus}:{document}#", f"{corpus}:{document}$"
         query = (
-            f"SELECT {_SHOWN}, phrasings FROM passages"  # noqa: S608
-            " WHERE id >= ? AND id < ? ORDER BY length(id), id"
+            f"SELECT {_READ}, p.phrasings FROM {_JOINED}"  # noqa: S608
+            " WHERE p.id >= ? AND p.id < ? ORDER BY length(p.id), p.id"
         )
         return tuple(_record(row) for row in self._db.all(query, (first, end)))
 
@@ -146,7 +149,7 @@ class CorpusStore:
             tests.append(f"p.corpus IN ({', '.join('?' * len(scope.corpora))})")
             values += scope.corpora
         where = f" WHERE {' AND '.join(tests)}" if tests else ""
-        query = f"SELECT p.id FROM passages p JOIN corpora c ON c.name = p.corpus{where}"  # noqa: S608
+        query = f"SELECT p.id FROM {_JOINED}{where}"  # noqa: S608
         return {row[0] for row in self._db.all(query, values)}
 
     def records(self, corpora: Sequence[str] = ()) -> Iterator[PassageRecord]:
@@ -161,13 +164,13 @@ class CorpusStore:
     def _corpus_records(self, name: str) -> Iterator[PassageRecord]:
         seq = -1
         query = (
-            f"SELECT {_SHOWN}, phrasings, seq FROM passages"  # noqa: S608
-            " WHERE corpus = ? AND seq > ? ORDER BY seq LIMIT ?"
+            f"SELECT {_READ}, p.phrasings, p.seq FROM {_JOINED}"  # noqa: S608
+            " WHERE p.corpus = ? AND p.seq > ? ORDER BY p.seq LIMIT ?"
         )
         while rows := self._db.all(query, (name, seq, _PAGE)):
             for row in rows:
                 yield _record(row)
-            seq = rows[-1][11]
+            seq = rows[-1][12]
 
     def replace(
         self,
@@ -356,7 +359,7 @@ def _corpus_info(row: Sequence[Any]) -> CorpusInfo:
 
 
 def _record(row: Sequence[Any]) -> PassageRecord:
-    return PassageRecord(Passage(*row[:10]), tuple(json.loads(row[10])))
+    return PassageRecord(Passage(*row[:11]), tuple(json.loads(row[11])))
 
 
 def _values(record: PassageRecord) -> tuple[Any, ...]:

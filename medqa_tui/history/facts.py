@@ -60,10 +60,11 @@ def split_evidence(answer: Answer | None) -> tuple[list[Evidence], list[Evidence
 
 
 def provenance(evidence: Evidence) -> list[str]:
-    """Return where a passage comes from: its source, its licence, its date."""
+    """Return where a passage comes from: its source, licence, date and revision."""
     passage = evidence.passage
     licence = f"Licence: {passage.licence}" if passage.licence else ""
-    return [part for part in (passage.source, licence, passage.date) if part]
+    revision = f"Revision: {passage.revision}" if passage.revision else ""
+    return [part for part in (passage.source, licence, passage.date, revision) if part]
 
 
 def web_address(evidence: Evidence) -> str:

@@ -84,6 +84,7 @@ def passage(n: int, title: str, text: str, question: str | None = None) -> Evide
             f"https://medlineplus.gov/example-{n}.html",
             "CC BY 4.0",
             "2026-01-05",
+            "0123456789abcdef",
         ),
         Scores(0.81 - n / 100, 14.2 - n, 0.0325, None, n, n),
     )

@@ -125,6 +125,7 @@ async def test_a_digit_goes_to_the_passage_and_enter_folds_it():
         await pilot.press("o", "right")
         await until(pilot, lambda: "Passage 2 of 3" in text_of(pilot))
         assert "Licence  CC BY 4.0" in text_of(pilot)
+        assert "Revision 0123456789abcdef" in text_of(pilot)
 
 
 async def test_clicking_a_citation_goes_to_the_passage_of_that_turn():

@@ -35,6 +35,16 @@ def test_what_goes_in_comes_out(store):
     assert store.get(["notes:7#0", "notes:nowhere#0"]) == {"notes:7#0": records[7].passage}
 
 
+def test_a_passage_comes_with_the_revision_of_its_corpus(store):
+    store.replace(CorpusInfo("notes", revision="1"), [record(1)])
+    store.merge(CorpusInfo("notes", revision="2"), [record(1)])
+    (read,) = store.records()
+    assert read.passage.revision == "2"
+    assert read.content_hash == record(1).content_hash
+    assert store.get(["notes:1#0"])["notes:1#0"] == read.passage
+    assert store.document("notes", "1") == (read,)
+
+
 def test_the_fingerprint_follows_content_and_order(store):
     first = store.replace(CorpusInfo("notes"), [record(1), record(2)])
     same = store.replace(CorpusInfo("notes"), [record(1), record(2)])

@@ -112,6 +112,21 @@ def test_the_whole_answer_comes_back(store: HistoryStore) -> None:
     assert found.answer == _whole()
 
 
+def test_an_answer_from_before_passages_had_a_revision_comes_back(
+    store: HistoryStore, path: Path
+) -> None:
+    recorder = store.recorder(store.new_session())
+    recorder.begin(Question("What is asthma?", "t1"), Triage())
+    recorder.finish("t1", _whole())
+    with sqlite3.connect(path) as connection:
+        query = "UPDATE turns SET answer = json_remove(answer, '$.evidence[0].passage.revision')"
+        assert connection.execute(query).rowcount == 1
+    connection.close()
+    found = store.get(1)
+    assert found is not None
+    assert found.answer == _whole()
+
+
 def test_an_answer_of_another_version_still_shows_its_text(store: HistoryStore, path: Path) -> None:
     _ask(store, "Why?", "t1")
     with sqlite3.connect(path) as connection:

@@ -58,6 +58,7 @@ def whole(question: str = "What is asthma?", text: str = "It is a disease. [1] [
             url="https://e.org/a?b=1&c=2",
             licence="CC-BY-4.0",
             date="2024-05-01",
+            revision="577bd37b96c0",
         ),
         Passage("starter:x#0", "starter", "x", "Cough", "Uncited.", url="javascript:alert(1)"),
     )

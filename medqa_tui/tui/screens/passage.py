@@ -55,6 +55,7 @@ class PassageScreen(ModalScreen[None]):
             ("Address", passage.url),
             ("Licence", passage.licence),
             ("Date", passage.date),
+            ("Revision", passage.revision),
             ("Id", passage.id),
             ("Scores", score_line(self._evidence.scores)),
             ("Matched", matched_line(self._query, passage)),

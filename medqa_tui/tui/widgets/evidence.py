@@ -36,7 +36,12 @@ class EvidenceCard(Vertical, can_focus=True):
         if question and question != title:
             yield Static(Content(question), classes="card-line card-question")
         yield Static(self._text(), classes="card-text")
-        origin = (one_line(passage.source), one_line(passage.url), score_line(self.evidence.scores))
+        origin = (
+            one_line(passage.source),
+            one_line(passage.url),
+            one_line(" · ".join(passage.terms)),
+            score_line(self.evidence.scores),
+        )
         for line in origin:
             if line:
                 yield Static(Content(line), classes="card-line card-origin")
