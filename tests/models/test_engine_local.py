@@ -30,6 +30,7 @@ from medqa_tui.events import (
     StatusChanged,
     Token,
 )
+from medqa_tui.models.active import load_active
 from medqa_tui.paths import Paths
 
 from .engine_home import home_paths, make_home, save_reranker
@@ -84,6 +85,12 @@ async def everything(stream: AsyncIterator[Event]) -> list[Event]:
 
 def draft(generator: str = "auto", tokens: int = 8) -> GenerateRequest:
     return GenerateRequest("t", QUESTION, EVIDENCE, (), generator, tokens)  # type: ignore[arg-type]
+
+
+def use_reranker(paths: Paths, name: str) -> None:
+    active = load_active(paths)
+    assert active is not None
+    replace(active, reranker=name).write(paths)
 
 
 def without_engine() -> Settings:
@@ -249,8 +256,7 @@ async def test_without_an_embedder_words_are_searched(paths: Paths) -> None:
 
 async def test_a_reranker_is_loaded_where_one_is_installed(paths: Paths) -> None:
     save_reranker(paths.models / "tiny-cross", [QUESTION])
-    row = json.loads(paths.active_file.read_text())
-    paths.active_file.write_text(json.dumps({**row, "reranker": "tiny-cross"}))
+    use_reranker(paths, "tiny-cross")
     backend = LocalBackend(paths, SETTINGS)
     seen = await everything(backend.retrieve(RetrieveRequest("t", QUESTION), asyncio.Event()))
     assert isinstance(seen[-1], EvidenceFound)
@@ -262,8 +268,7 @@ async def test_a_reranker_is_loaded_where_one_is_installed(paths: Paths) -> None
 
 
 async def test_a_damaged_reranker_is_left_out_and_named(paths: Paths) -> None:
-    row = json.loads(paths.active_file.read_text())
-    paths.active_file.write_text(json.dumps({**row, "reranker": "not-there"}))
+    use_reranker(paths, "not-there")
     backend = LocalBackend(paths, SETTINGS)
     seen = await everything(backend.retrieve(RetrieveRequest("t", QUESTION), asyncio.Event()))
     assert [event.code for event in seen if isinstance(event, Notice)] == ["not_reranked"]
