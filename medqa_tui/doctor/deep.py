@@ -15,6 +15,7 @@ from medqa_tui.doctor.report import Check, fail, few, ok, warn
 from medqa_tui.errors import MedQAError
 from medqa_tui.models.files import Cancelled, sha256_file
 from medqa_tui.models.records import InstallRecord
+from medqa_tui.models.shipped import CARD_NAME, AdapterCard, adapter_problems
 
 if TYPE_CHECKING:
     from medqa_tui.paths import Paths
@@ -140,10 +141,13 @@ class _Look:
         seen = {folder.name for _, folder in installed}
         for part, folder in installed:
             record = records[folder]
-            problems = ["It has no install record that can be read."]
             if record is not None:
                 problems = self._hash(folder, record, done, total)
                 done += record.size
+            elif part is Part.ADAPTER and (folder / CARD_NAME).is_file():
+                problems = _trained_problems(folder)
+            else:
+                problems = ["It has no install record that can be read."]
             if problems:
                 used = tuple(users.get(folder.name, ()))
                 damages.append(Damage(part, folder.name, folder, tuple(problems), used))
@@ -310,12 +314,21 @@ def _users(paths: Paths) -> dict[str, list[str]]:
     users: dict[str, list[str]] = {}
     for active in load_all(paths):
         folders = list(active.model_dirs(paths))
-        adapter = active.adapter_dir(paths)
-        if adapter is not None and adapter.parent == paths.adapters and adapter.is_dir():
-            folders.append(adapter)
+        for folder in (active.adapter_dir(paths), active.reranker_dir(paths)):
+            if folder is not None and folder.parent == paths.adapters and folder.is_dir():
+                folders.append(folder)
         for folder in folders:
             users.setdefault(folder.name, []).append(active.profile)
     return users
+
+
+def _trained_problems(folder: Path) -> list[str]:
+    """Return what is wrong with an adapter that was trained here: its card is all it has."""
+    try:
+        base = AdapterCard.read(folder).base
+    except MedQAError as error:
+        return [f"{error.title} {error.detail}"]
+    return adapter_problems(folder, base, deep=True)
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from medqa_tui.doctor.deep import DAMAGED, Damage, OnProgress, Part, leftovers
 from medqa_tui.errors import MedQAError
 from medqa_tui.models.files import Cancelled
-from medqa_tui.models.records import RECORD_NAME
+from medqa_tui.models.records import RECORD_NAME, InstallRecord
 
 if TYPE_CHECKING:
     from medqa_tui.config import Settings
@@ -120,6 +120,10 @@ class _Work:
 
     def installed(self, damages: Sequence[Damage]) -> list[Repair]:
         """Let setup install anew what is damaged, profile by profile."""
+        added = [self._added(damage) for damage in damages if _is_added(damage)]
+        return [*added, *self._anew([each for each in damages if not _is_added(each)])]
+
+    def _anew(self, damages: Sequence[Damage]) -> list[Repair]:
         if not damages:
             return []
         corpora = [damage for damage in damages if damage.part is Part.CORPORA]
@@ -197,9 +201,20 @@ class _Work:
 
     def _unused(self, damage: Damage) -> Repair:
         """Tell what to do about a damaged thing that no installed profile needs."""
-        group = "adapter" if damage.part is Part.ADAPTER else "model"
         said = "No profile that is set up needs it, so it was left alone."
-        fix = f'medqa-tui {group} remove {damage.name}, or: rm -r "{damage.place}"'
+        fix = f'rm -r "{damage.place}"'
+        if damage.part is Part.ADAPTER:
+            fix = f"medqa-tui adapter remove {damage.name}"
+        return Repair(damage.part, damage.name, ok=False, done=said, fix=fix)
+
+    def _added(self, damage: Damage) -> Repair:
+        """Tell what to do about a damaged adapter in use that no profile brings with it."""
+        said = "It was added or trained here, so setup cannot bring it back; it was left as it is."
+        fix = f"medqa-tui adapter remove --force {damage.name}"
+        record = InstallRecord.read(damage.place)
+        if record is not None and record.id:
+            again = f"medqa-tui adapter download {record.id} --name {damage.name} --use"
+            fix = f"{fix}, then: {again}"
         return Repair(damage.part, damage.name, ok=False, done=said, fix=fix)
 
     def _failed(self, damage: Damage, reason: str) -> Repair:
@@ -207,6 +222,17 @@ class _Work:
 
     def _wait(self) -> None:
         self.tell("A setup is running; waiting for it", None, None)
+
+
+def _is_added(damage: Damage) -> bool:
+    """Say whether it is an adapter in use that is no part of the profiles that use it."""
+    if damage.part is not Part.ADAPTER or not damage.profiles:
+        return False
+    from medqa_tui.models.catalog import profiles
+
+    users = [profile for profile in profiles() if profile.name in damage.profiles]
+    components = [profile.adapter_component for profile in users]
+    return all(each is None or each.name != damage.name for each in components)
 
 
 @contextmanager
