@@ -7,6 +7,7 @@ its headers and its errors, in several files at once, each going on where it sto
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -121,7 +122,7 @@ class _Run:
             kept = Snapshot.from_json(note.read_text("utf-8"))
         except (OSError, ValueError):
             kept = None
-        if kept is not None and kept.repo == self.source.repo:
+        if kept is not None and self._is_of_source(kept):
             return kept
         shutil.rmtree(self.staging / "files", ignore_errors=True)
         self.tell(type="progress", message="Asking the model hub", done=0, total=0)
@@ -132,6 +133,12 @@ class _Run:
         snapshot = Snapshot(self.source.repo, commit, files)
         write_atomic(note, snapshot.to_json().encode())
         return snapshot
+
+    def _is_of_source(self, kept: Snapshot) -> bool:
+        """Say whether an interrupted run fetched what this one is to fetch."""
+        same = not self.source.is_pinned or kept.revision == self.source.revision
+        asked = all(wanted(file.path, self.source.allow) for file in kept.files)
+        return kept.repo == self.source.repo and same and asked
 
     def _commit(self) -> str:
         info = self._json(self._api(f"revision/{_quoted(self.source.revision)}")).json()
@@ -191,7 +198,9 @@ class _Run:
         return self.staging / "files" / file.path
 
     def _part(self, file: SnapshotFile) -> Path:
-        return self.staging / "parts" / file.key
+        # Two files of a repository may have the same content, and are fetched at once.
+        place = hashlib.sha256(file.path.encode()).hexdigest()[:8]
+        return self.staging / "parts" / f"{file.key}-{place}"
 
     def _is_here(self, file: SnapshotFile) -> bool:
         # A file gets its name only after it was verified.
