@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medqa_tui.cli import corpus_show, corpus_work, diagnostics, options, output
+from medqa_tui.cli import corpus_show, corpus_switch, corpus_work, diagnostics, options, output
 from medqa_tui.cli.corpus_cards import emit
 from medqa_tui.errors import ExitCode, MedQAError, UsageError
 
@@ -183,6 +183,8 @@ def remove(
 
 
 app.command(name="list")(corpus_show.list_)
+app.command()(corpus_switch.on)
+app.command()(corpus_switch.off)
 app.command()(corpus_show.show)
 app.command()(corpus_show.stats)
 app.command()(corpus_show.export)

@@ -23,25 +23,40 @@ _Name = Annotated[str, typer.Argument(metavar="CORPUS", help="The corpus.")]
 
 
 def list_(ctx: typer.Context) -> int:
-    """List the corpora that are stored, with their licences, and those known by name."""
+    """List the corpora that are stored, with their licences, and those known by name.
+
+    `on` says which are searched with the profile in use: see corpus on, corpus off.
+    """
+    from medqa_tui.config import load_settings
     from medqa_tui.corpus.sources import BUILTINS
 
+    settings = load_settings(options.current(ctx).overrides())
+    chosen = settings.retrieval.corpora_of(settings.profile)
     with corpus_work.open_store() as store:
         infos = store.corpora()
+    searched = {info.name for info in infos if not chosen or info.name in chosen}
     more = [each for each in BUILTINS.values() if each.name not in {info.name for info in infos}]
     if options.current(ctx).json:
         known = [
             {"name": each.name, "title": each.title, "licence": each.licence, "url": each.homepage}
             for each in more
         ]
-        emit({"corpora": [info_record(info) for info in infos], "available": known})
+        rows = [{**info_record(info), "on": info.name in searched} for info in infos]
+        emit({"profile": settings.profile, "corpora": rows, "available": known})
         return ExitCode.OK
-    rows = [
-        (i.name, i.passages, i.documents, i.licence or "not stated", i.date, i.revision, i.updated)
-        for i in infos
-    ]
-    headers = ("corpus", "passages", "documents", "licence", "date", "revision", "updated")
-    output.table(headers, rows)
+    output.table(
+        ("corpus", "on", "passages", "documents", "licence", "date", "revision", "updated"),
+        [
+            (
+                *(i.name, "yes" if i.name in searched else "no", i.passages, i.documents),
+                *(i.licence or "not stated", i.date, i.revision, i.updated),
+            )
+            for i in infos
+        ],
+    )
+    for name in chosen:
+        if name not in searched:
+            diagnostics.note(f"Switched on, and not there: {name}.")
     for each in more:
         diagnostics.note(f"Known by name: {each.name} ({each.title}).")
     return ExitCode.OK

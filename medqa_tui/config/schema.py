@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -110,6 +111,18 @@ class RetrievalSettings(_Section):
                 chosen = listed
                 break
         return tuple(word.strip() for word in chosen.split(",") if word.strip())
+
+    def with_corpora(self, profile: str, names: Sequence[str]) -> str:
+        """Return `corpora` with `names` switched on for `profile`, and nothing else changed.
+
+        Args:
+            names: All corpora, also those that are added later, if it is empty.
+        """
+        entries = [each.strip() for each in self.corpora.split(";") if each.strip()]
+        others = [each for each in entries if each.partition("=")[0].strip() != profile]
+        everywhere = any("=" not in each for each in others)
+        own = [f"{profile} = {', '.join(names)}".strip()] if names or everywhere else []
+        return "; ".join([*others, *own])
 
 
 class EngineSettings(_Section):

@@ -222,3 +222,25 @@ def test_passages_stay_where_the_index_cannot_be_built(
     assert [row["corpus"] for row in rows] == ["notes", "starter"]
     # What was found before is found still.
     assert small("search", "asthma", "--no-engine", "--json").returncode == 0
+
+
+def test_corpora_are_switched_on_and_off_for_a_profile(medqa: Program, table: Path) -> None:
+    def listed(*options: str) -> dict[str, bool]:
+        rows = json.loads(medqa(*options, "corpus", "list", "--json").stdout)["corpora"]
+        return {row["corpus"]: row["on"] for row in rows}
+
+    for name in ("notes", "more"):
+        done = medqa("corpus", "add", name, "--from", str(table), "--no-index")
+        assert done.returncode == 0, done.stderr
+    assert listed() == {"notes": True, "more": True}
+    done = medqa("corpus", "off", "notes")
+    assert done.returncode == 0, done.stderr
+    assert "Searched with the profile starter: more." in done.stderr
+    assert listed() == {"notes": False, "more": True}
+    assert listed("--profile", "gpu-6gb") == {"notes": True, "more": True}
+    refused = medqa("corpus", "off", "more")
+    assert refused.returncode == 2
+    assert "Nothing would be left to search." in refused.stderr
+    assert medqa("corpus", "off", "elsewhere").returncode == 2
+    assert json.loads(medqa("corpus", "on", "notes", "--json").stdout)["on"] == ["more", "notes"]
+    assert json.loads(medqa("config", "get", "retrieval.corpora", "--json").stdout)["value"] == ""

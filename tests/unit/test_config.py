@@ -360,3 +360,23 @@ def test_a_folder_that_cannot_be_written_is_said_in_words(config_file: Path) -> 
     config_file.parent.chmod(0o500)
     with pytest.raises(MedQAError, match="could not be written"):
         set_value("retrieval.k", "4")
+
+
+@pytest.mark.parametrize(
+    ("before", "names", "after"),
+    [
+        ("", (), ""),
+        ("", ("a",), "starter = a"),
+        ("a, b", ("b", "c"), "a, b; starter = b, c"),
+        ("a; starter = b; other = c", (), "a; other = c; starter ="),
+        ("starter = b; other = c", (), "other = c"),
+    ],
+)
+def test_corpora_are_chosen_for_one_profile(
+    before: str, names: tuple[str, ...], after: str
+) -> None:
+    settings = load_settings({"retrieval.corpora": before}).retrieval
+    assert settings.with_corpora("starter", names) == after
+    now = load_settings({"retrieval.corpora": after}).retrieval
+    assert now.corpora_of("starter") == names
+    assert now.corpora_of("other") == settings.corpora_of("other")
