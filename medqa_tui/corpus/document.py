@@ -85,13 +85,13 @@ def to_document(row: Row, resolver: Resolver, credits: Credits) -> Document | Re
     if len(question) > _MAX_LINE:
         return Reject(row.where, row.line, f"a question of more than {_MAX_LINE} characters")
     url, date, notes = _checked(told)
-    source = clean_line(told.get("source", "")) or None
+    source, where = clean_line(told.get("source", "")) or None, clean_line(row.where)
     return Document(
         id=_id(told.get("id", ""), question, text),
-        title=clean_line(strip_markup(told.get("title", "")))[:_MAX_LINE] or question or row.where,
+        title=clean_line(strip_markup(told.get("title", "")))[:_MAX_LINE] or question or where,
         question=question,
         text=text,
-        source=_credited(source, credits.credit) or row.where,
+        source=_credited(source, credits.credit) or where,
         url=url,
         date=date or credits.date,
         licence=clean_line(told.get("licence", "")) or credits.licence,

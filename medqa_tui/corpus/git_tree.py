@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 _FILE, _FOLDER = b"100644", b"40000"
 _SHA1 = 20
 _MAX_MEMBER = 64 << 20
+# Far more than any data set that is known by its tree.
+_MAX_TOTAL = 1 << 30
+# What a damaged archive raises, or one in which a file is a folder too.
+_NOT_SO = (
+    *(zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError),
+    *(AttributeError, TypeError),
+)
 
 _Tree = dict[bytes, Any]
 
@@ -21,18 +29,20 @@ def tree_hash(archive: Path) -> str | None:
     (https://git-scm.com/book/en/v2/Git-Internals-Git-Objects).
     """
     tree: _Tree = {}
+    left = _MAX_TOTAL
     try:
         with zipfile.ZipFile(archive) as members:
             for member in members.infolist():
-                if member.is_dir():
-                    continue
                 top, _, name = member.filename.partition("/")
-                if not name or member.file_size > _MAX_MEMBER:
+                if member.filename.endswith("/"):
+                    continue
+                left -= member.file_size
+                if not name or member.file_size > _MAX_MEMBER or left < 0:
                     return None
                 _put(tree, [top, *name.split("/")], _hash(b"blob", members.read(member)))
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError):
+        return _tree(next(iter(tree.values()))).hex() if len(tree) == 1 else None
+    except _NOT_SO:
         return None
-    return _tree(next(iter(tree.values()))).hex() if len(tree) == 1 else None
 
 
 def _put(tree: _Tree, path: list[str], blob: bytes) -> None:

@@ -69,7 +69,7 @@ def test_a_zip_is_read_without_unpacking_it(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["../evil.jsonl", "/etc/evil.jsonl", "a/../../evil.jsonl", "..\\evil.jsonl", "C:/e.jsonl"],
+    ["../evil.jsonl", "/etc/evil.jsonl", "a/../../evil.jsonl", "..\\evil.jsonl", "C:/e.jsonl", "."],
 )
 def test_names_that_lead_out_of_an_archive_are_refused(tmp_path, name):
     path = tmp_path / "in" / "a.zip"
@@ -230,6 +230,22 @@ def test_the_tree_hash_is_that_of_git(tmp_path):
     assert tree_hash(path) not in (None, tree.stdout.strip())
     (tmp_path / "b.zip").write_bytes(b"no zip")
     assert tree_hash(tmp_path / "b.zip") is None
+
+
+def test_an_archive_that_is_damaged_or_odd_has_no_tree_hash(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("top/a.txt", "words and more of them " * 50)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"top/a.txt") + len("top/a.txt")
+    data[at : at + 4] = b"\xff" * 4
+    path.write_bytes(data)
+    assert tree_hash(path) is None
+    for names in (("top/a", "top/a/b"), ("top/" + "a/" * 3000 + "b",), ("",)):
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.writestr(zipfile.ZipInfo(name), "x")
+        assert tree_hash(path) is None
 
 
 def test_the_json_of_an_entry_in_an_archive_is_read_twice(tmp_path):

@@ -31,6 +31,12 @@ def made(question="What is asthma?", text=TEXT, id="1"):
     return found
 
 
+def test_a_file_name_is_cleaned_like_any_other_text():
+    row = Row("\x1b[31m\udcff.txt", 1, {"answer": "A\ud800."})
+    found = to_document(row, Resolver(Columns()), Credits())
+    assert (found.title, found.source, found.text) == (".txt", ".txt", "A.")
+
+
 def test_columns_are_found_by_their_names():
     found = document(
         {"Front": "What is it?", "BACK": "It is this.", "Link": "https://example.org", "year": 2019}

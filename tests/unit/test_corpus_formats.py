@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import builtins
 import os
+import sqlite3
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import anki_files
@@ -105,6 +107,20 @@ def test_other_files_called_apkg(tmp_path):
             for name, data in files.items():
                 package.writestr(name, data)
         assert words in reasons(read(path))[0][1]
+
+
+def test_an_anki_collection_whose_notes_are_a_view_is_refused(tmp_path):
+    collection, path = tmp_path / "collection.db", tmp_path / "a.apkg"
+    with closing(sqlite3.connect(collection)) as db:
+        db.execute("CREATE TABLE col (models TEXT)")
+        db.execute(
+            "CREATE VIEW notes AS WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n)"
+            " SELECT id, id AS guid, id AS mid, '' AS tags, 'x' AS flds FROM n"
+        )
+        db.commit()
+    with zipfile.ZipFile(path, "w") as package:
+        package.write(collection, "collection.anki2")
+    assert reasons(read(path)) == [(0, "not an Anki package that can be read: it holds no notes")]
 
 
 @pytest.mark.parametrize(("name", "library"), [("a.parquet", "pyarrow"), ("a.pdf", "pypdf")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
@@ -12,7 +13,14 @@ from pathlib import Path
 import pytest
 
 from medqa_tui.corpus.readers import registry
-from medqa_tui.corpus.readers.base import Entry, ReadOptions, Reject, Row
+from medqa_tui.corpus.readers.base import (
+    BAD_ENCODING,
+    MAX_ROW,
+    Entry,
+    ReadOptions,
+    Reject,
+    Row,
+)
 from medqa_tui.corpus.readers.json_file import KEY
 
 QA = {"question": "What is asthma?", "answer": "A disease of the airways."}
@@ -91,6 +99,37 @@ def test_long_json_is_read_a_value_at_a_time(tmp_path):
 def test_broken_json_is_said(tmp_path, text):
     found = read(tmp_path, "a.json", text)
     assert [each for each in found if isinstance(each, Reject)]
+
+
+def test_bytes_that_are_no_text_inside_a_json_object(tmp_path):
+    found = read(tmp_path, "a.json", b'{"1": {"answer": "\xff"}, "2": {"answer": "A"}}')
+    assert reasons(found) == [(1, BAD_ENCODING)]
+    assert fields(found[1:]) == [{KEY: "2", "answer": "A"}]
+    found = read(tmp_path, "b.json", b'{"answer": "\xff", "question": "Q"}')
+    assert reasons(found) == [(1, BAD_ENCODING)]
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_a_csv_whose_first_line_is_no_header(tmp_path, ending):
+    found = read(tmp_path, f"a.{ending}", b"a" * (MAX_ROW + 1) + b"\nb\n")
+    assert reasons(found) == [(0, "not valid CSV: a line is longer than 16 MB")]
+
+
+def test_a_header_of_a_million_columns_is_read_at_once(tmp_path):
+    names = ",".join(map(str, range(1_000_000)))
+    (found,) = read(tmp_path, "a.csv", f"{names},7\nb\n")
+    assert found.reason == "two columns are called '7'"
+
+
+def test_what_a_reader_stumbles_over_is_a_reject_but_a_full_disk_is_not(tmp_path, monkeypatch):
+    def broken(entry, options):
+        raise errors.pop()
+
+    errors = [OSError(errno.ENOSPC, "No space left on device"), KeyError("x")]
+    monkeypatch.setattr(registry, "_reader", lambda name: broken)
+    assert reasons(read(tmp_path, "a.txt", "x")) == [(0, "a file that cannot be read")]
+    with pytest.raises(OSError, match="No space"):
+        read(tmp_path, "a.txt", "x")
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "json", "csv"])

@@ -86,33 +86,41 @@ def _notes(where: str, collection: Path) -> Iterator[Found]:
         )
         db.text_factory = lambda data: data.decode("utf-8", "replace")
         db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_FILE)
-        fields = _fields(db)
-        rows = db.execute("SELECT guid, mid, tags, flds, length(flds) FROM notes ORDER BY id")
+        tables = {
+            name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        }
+        # A view of that name could run for ever.
+        if "notes" not in tables:
+            raise ReadError("not an Anki package that can be read: it holds no notes")
+        fields = _fields(db, tables)
+        rows = db.execute(
+            "SELECT guid, mid, tags, coalesce(flds, ''), length(coalesce(flds, '')) FROM notes"
+            " ORDER BY id"
+        )
         for number, (guid, model, tags, values, length) in enumerate(rows, 1):
             if length > MAX_ROW:
                 yield Reject(where, number, f"a note {TOO_LONG}")
                 continue
             texts = [_plain(value) for value in str(values).split(_SEPARATOR)]
-            names = fields.get(int(model), [])
+            names = fields.get(str(model), [])
             row = {name.lower(): text for name, text in zip(names, texts, strict=False)}
             row.setdefault("question", texts[0])
             row.setdefault("answer", next((text for text in texts[1:] if text), ""))
             yield Row(where, number, {**row, "id": str(guid), "tags": str(tags).strip()})
 
 
-def _fields(db: sqlite3.Connection) -> dict[int, list[str]]:
+def _fields(db: sqlite3.Connection, tables: set[str]) -> dict[str, list[str]]:
     """Return the names of the fields of each type of note."""
-    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if "fields" in tables:
-        found: dict[int, list[str]] = {}
+        found: dict[str, list[str]] = {}
         for model, name in db.execute("SELECT ntid, name FROM fields ORDER BY ntid, ord"):
-            found.setdefault(int(model), []).append(str(name))
+            found.setdefault(str(model), []).append(str(name))
         return found
     row = db.execute("SELECT models FROM col").fetchone()
     try:
         models = json.loads(row[0]) if row else {}
         return {
-            int(key): [str(field["name"]) for field in model["flds"]]
+            str(key): [str(field["name"]) for field in model["flds"]]
             for key, model in models.items()
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

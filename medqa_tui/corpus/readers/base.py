@@ -7,8 +7,6 @@ import gzip
 import io
 import re
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -261,7 +259,3 @@ def lines(text: io.TextIOWrapper) -> Iterator[tuple[int, str | None]]:
             if skipped > _MAX_SKIPPED:
                 raise ReadError(f"a line {TOO_LONG}: the rest of the file is not read")
         yield number, None
-
-
-UNREADABLE = (OSError, EOFError, zlib.error, UnicodeError, zipfile.BadZipFile, NotImplementedError)
-"""What reading a broken file raises, apart from what its own library does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator
 
 from medqa_tui.corpus.readers.base import (
@@ -22,6 +23,7 @@ from medqa_tui.corpus.readers.base import (
 )
 
 _DELIMITERS = ",;\t|"
+_SHOWN = 80
 
 
 def read(entry: Entry, options: ReadOptions) -> Iterator[Found]:
@@ -30,9 +32,12 @@ def read(entry: Entry, options: ReadOptions) -> Iterator[Found]:
     csv.field_size_limit(MAX_ROW)
     with open_text(entry, options) as text:
         source = _Lines(text)
-        delimiter = "\t" if entry.suffix in (".tsv", ".tab") else source.delimiter()
-        rows = csv.reader(source, delimiter=delimiter)
-        header = [name.strip() for name in next(rows, [])]
+        try:
+            delimiter = "\t" if entry.suffix in (".tsv", ".tab") else source.delimiter()
+            rows = csv.reader(source, delimiter=delimiter)
+            header = [name.strip() for name in next(rows, [])]
+        except csv.Error as error:
+            raise ReadError(f"not valid CSV: {error}") from error
         _check(header)
         start = rows.line_num
         while True:
@@ -56,9 +61,9 @@ def _check(header: list[str]) -> None:
         raise ReadError("the first line holds no column names")
     if has_bad_bytes("".join(header)):
         raise ReadError(BAD_ENCODING)
-    twice = {name for name in header if name and header.count(name) > 1}
+    twice = sorted(name for name, count in Counter(header).items() if name and count > 1)
     if twice:
-        raise ReadError(f"two columns are called {sorted(twice)[0]!r}")
+        raise ReadError(f"two columns are called {twice[0][:_SHOWN]!r}")
 
 
 def _row(where: str, line: int, header: list[str], cells: list[str]) -> Found:

@@ -81,7 +81,7 @@ def _object(where: str, values: _Values) -> Iterator[Found]:
     values.take("{")
     number, scalars, rows = 0, dict[str, Any](), 0
     while values.peek() == '"':
-        key = str(values.value())
+        key = values.value()
         values.take(":")
         opening = values.peek()
         if opening == "[" and values.peek(2) == "[{":
@@ -91,7 +91,9 @@ def _object(where: str, values: _Values) -> Iterator[Found]:
         else:
             number += 1
             value = values.value()
-            if opening == "{":
+            if isinstance(key, _Bad) or isinstance(value, _Bad):
+                yield _row(where, number, _Bad())
+            elif opening == "{":
                 rows += 1
                 yield _row(where, number, {KEY: key, **value})
             else:

@@ -72,7 +72,7 @@ def _members(archive: zipfile.ZipFile) -> Iterator[Entry | Reject]:
     """Yield the members that can be trusted; none is ever written under its own name."""
     total = 0
     for number, member in enumerate(sorted(archive.infolist(), key=lambda each: each.filename)):
-        if member.is_dir():
+        if member.filename.endswith("/"):
             continue
         total += member.file_size
         reason = _fault(member)
@@ -87,7 +87,7 @@ def _members(archive: zipfile.ZipFile) -> Iterator[Entry | Reject]:
 
 def _fault(member: zipfile.ZipInfo) -> str:
     path = PurePosixPath(member.filename.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+    if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
         return "a name that leads out of the archive"
     if stat.S_ISLNK(member.external_attr >> 16):
         return "a link in an archive"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from importlib import import_module
 
 from medqa_tui.corpus.readers.base import (
-    UNREADABLE,
     Entry,
     Found,
     ReadError,
     ReadOptions,
     Reject,
 )
+from medqa_tui.errors import MedQAError
 
 FORMATS = {
     "jsonl": (".jsonl", ".ndjson"),
@@ -28,6 +29,7 @@ FORMATS = {
 """The endings of the files of each format."""
 
 _MODULES = {"json": "json_file", "csv": "delimited", "text": "plain"}
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 UNKNOWN = "not a kind of file that can be read"
 
 
@@ -39,11 +41,14 @@ def format_of(entry: Entry) -> str | None:
 def read(entry: Entry, options: ReadOptions, format: str | None = None) -> Iterator[Found]:
     """Yield the rows of a file; whatever is wrong with it is a reject and never an exception.
 
+    A full disk is not the file's fault.
+
     Args:
         format: One of `FORMATS`; None goes by the ending.
 
     Raises:
         MissingLibraryError: The reader needs a library that is not installed.
+        OSError: There is no space to unpack it.
     """
     name = format or format_of(entry)
     if name is None:
@@ -60,13 +65,25 @@ def read(entry: Entry, options: ReadOptions, format: str | None = None) -> Itera
     except ReadError as error:
         yield Reject(entry.name, 0, str(error))
         return
-    except UNREADABLE as error:
-        yield Reject(
-            entry.name, 0, "a file that cannot be read", f"{type(error).__name__}: {error}"
-        )
+    except MedQAError:
+        raise
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            # The file is fine: left out, its passages would be taken for gone.
+            raise
+        yield _unreadable(entry, error)
+        return
+    # The libraries that read these formats raise whatever a damaged file makes them stumble over.
+    except Exception as error:
+        yield _unreadable(entry, error)
         return
     if not count:
         yield Reject(entry.name, 0, "a file without rows")
+
+
+def _unreadable(entry: Entry, error: Exception) -> Reject:
+    detail = f"{type(error).__name__}: {error}"
+    return Reject(entry.name, 0, "a file that cannot be read", detail)
 
 
 def _reader(name: str) -> Callable[[Entry, ReadOptions], Iterator[Found]]:
