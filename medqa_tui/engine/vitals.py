@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-# An engine that only answers "how are you" now and then uses less than that.
+# An engine that does nothing but say how it is uses less than that.
+_LEAST_S = 0.2
 _LEAST_SHARE = 0.01
 _BYTES_A_SECOND = 1e6
 # An engine whose process sleeps all the while gets no more than this.
@@ -21,12 +22,16 @@ class Vitals:
         self._process: Any = None
         with contextlib.suppress(psutil.Error):
             self._process = psutil.Process(pid)
-        self._before = self._work()
+        self._before, self._elapsed = self._work(), 0.0
 
     def moved(self, seconds: float) -> bool:
-        """Return whether it did more in the last `seconds` than wait."""
-        before, self._before = self._before, self._work()
-        return self._before - before > _LEAST_SHARE * seconds
+        """Count `seconds` more; return whether it did more than wait since it last had."""
+        self._elapsed += seconds
+        work = self._work()
+        if work - self._before <= max(_LEAST_S, _LEAST_SHARE * self._elapsed):
+            return False
+        self._before, self._elapsed = work, 0.0
+        return True
 
     def _work(self) -> float:
         """Return the seconds it computed, and those it may have read for, since its start."""

@@ -133,11 +133,29 @@ def test_a_sleeping_process_is_given_up_sooner_than_a_busy_one(sleeper: psutil.P
     awake = Silence(os.getpid(), 120.0)
     outcomes = []
     for _ in range(8):
-        until = time.process_time() + 0.2
+        until = time.process_time() + 0.3
         while time.process_time() < until:
             pass
         outcomes.append(awake.lasted(15.0))
     assert outcomes == [False] * 7 + [True]
+
+
+def test_saying_how_it_is_is_not_moving(hung: list[str]) -> None:
+    dog = Watchdog(8.0, hung.append)
+
+    class Asked(Vitals):
+        work = 0.0
+
+        def _work(self) -> float:
+            # A tick of the clock that CPU time is counted by, at every other look.
+            self.work += 0.005
+            return self.work
+
+    with dog.watch("loading", loads=True):
+        (task,) = dog._tasks.values()
+        task.vitals = Asked()
+        look(dog, 20)
+    assert hung == ["nothing moved for 8 s while loading"]
 
 
 def test_without_a_limit_nobody_is_given_up(sleeper: psutil.Process) -> None:
