@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import datetime
 
 from medqa_tui.domain import Answer, Evidence, GeneratorKind, Support
+from medqa_tui.grounding.closed_book import SHORT
 from medqa_tui.history.entry import Entry
 
 _SUPPORT = {
@@ -26,8 +27,6 @@ def facts(entry: Entry) -> list[tuple[str, str]]:
         return found
     if answer.query:
         found.append(("Searched for", answer.query))
-    if answer.closed_book:
-        found.append(("Evidence", "none: written from the model's memory, and not checked"))
     if answer.sentences:
         sure = answer.confidence
         kind = "calibrated" if sure.calibrated else "not calibrated"
@@ -35,6 +34,11 @@ def facts(entry: Entry) -> list[tuple[str, str]]:
         found.append(("Sentences", _support(answer)))
         found.append(("Answered by", _speaker(answer)))
     return found
+
+
+def label(answer: Answer | None) -> str:
+    """Return what stands below an answer from the model's memory, or nothing."""
+    return SHORT if answer is not None and answer.closed_book and answer.sentences else ""
 
 
 def status_words(entry: Entry) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from medqa_tui.domain import Evidence
 from medqa_tui.history.entry import Entry
-from medqa_tui.history.facts import facts, provenance, split_evidence, web_address
+from medqa_tui.history.facts import facts, label, provenance, split_evidence, web_address
 from medqa_tui.safety.disclaimer import DISCLAIMER
 
 # Everything that CommonMark could take for markup inside a line; "[1]" stays as it is read.
@@ -46,6 +46,8 @@ def _entry(entry: Entry) -> list[str]:
     if entry.text:
         parts.append(escape(entry.text))
     answer = entry.answer
+    if said := label(answer):
+        parts.append(f"**{_line(said)}**")
     used, others = split_evidence(answer)
     if used:
         parts.append("### Evidence")

@@ -8,7 +8,7 @@ from html import escape
 
 from medqa_tui.domain import Evidence
 from medqa_tui.history.entry import Entry
-from medqa_tui.history.facts import facts, provenance, split_evidence, web_address
+from medqa_tui.history.facts import facts, label, provenance, split_evidence, web_address
 from medqa_tui.safety.disclaimer import DISCLAIMER
 
 # The policy forbids whatever a text could still smuggle in.
@@ -74,6 +74,8 @@ def _entry(entry: Entry) -> str:
     if entry.text:
         numbers = {item.n for item in used}
         parts.append(f'<p class="text">{_linked(entry.text, entry.id, numbers)}</p>')
+    if said := label(answer):
+        parts.append(f"<p><strong>{escape(said)}</strong></p>")
     if used:
         parts.append("<h3>Evidence</h3>")
         parts += [_passage(item, entry.id) for item in used]

@@ -29,6 +29,7 @@ from medqa_tui.domain import (
     TriageLevel,
 )
 from medqa_tui.errors import UsageError
+from medqa_tui.grounding.closed_book import SHORT
 from medqa_tui.history import markdown
 from medqa_tui.history.store import HistoryStore, Progress
 from medqa_tui.history.transfer import ExportFormat, export, import_json
@@ -153,9 +154,10 @@ def test_an_answer_from_memory_is_never_shown_as_supported(
     told = (Sentence("It is a disease."),)
     keep(store, replace(whole(), closed_book=True, sentences=told, evidence=()))
     text = unescape(export(store.whole(), form))
-    assert "none: written from the model's memory, and not checked" in text
+    assert SHORT in text
     assert "1 not checked against evidence" in text
     assert "supported by" not in text
+    assert '"closed_book": true' in export(store.whole(), ExportFormat.JSON)
 
 
 def test_markdown_tells_everything(store: HistoryStore) -> None:
