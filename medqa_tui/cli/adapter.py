@@ -308,19 +308,28 @@ def _add(ctx: typer.Context, source: str, *, revision: str, subfolder: str, **re
 
     from medqa_tui.config import load_settings
     from medqa_tui.models import adapter_install
+    from medqa_tui.models.files import Cancelled
     from medqa_tui.paths import get_paths
 
-    if adapter_install.is_folder(source):
-        return adapter_install.add_folder(get_paths(), Path(source), **rest)
-    if load_settings(options.current(ctx).overrides()).offline:
+    from_hub = not adapter_install.is_folder(source)
+    if from_hub and load_settings(options.current(ctx).overrides()).offline:
         raise UsageError(
             "This adapter has to be downloaded, and the program is offline.",
             f"{source}.",
             "Leave --offline away, or give a folder.",
         )
-    return adapter_install.download(
-        get_paths(), source, revision=revision, subfolder=subfolder, **rest
-    )
+    try:
+        if from_hub:
+            return adapter_install.download(
+                get_paths(), source, revision=revision, subfolder=subfolder, **rest
+            )
+        return adapter_install.add_folder(get_paths(), Path(source), **rest)
+    except Cancelled as error:
+        raise Cancelled(
+            "Adding the adapter was interrupted.",
+            "Nothing half-made is in use.",
+            f"medqa-tui adapter download {source}",
+        ) from error
 
 
 def _ask_hub(ctx: typer.Context, words: tuple[str, ...], base: str | None) -> list[FoundAdapter]:

@@ -127,6 +127,7 @@ def download(
     base: str | None = None,
     on_progress: Progress | None = None,
     cancel: threading.Event | None = None,
+    again: str = "",
 ) -> InstalledAdapter:
     """Bring the adapter `id` from the model hub; what is there already at that commit is kept.
 
@@ -135,6 +136,7 @@ def download(
     Args:
         revision: A branch, tag or commit of the hub.
         subfolder: Folder of the repository that holds the adapter.
+        again: The command that goes on after a failure, if it is another than `adapter download`.
 
     Raises:
         UsageError: `id` cannot be a hub id, or the name is taken.
@@ -153,7 +155,7 @@ def download(
     _refuse_other(paths, chosen, id)
     job = _Job(paths, chosen, base, None, cancel)
     staging = paths.cache / "adapters" / chosen
-    again = f"medqa-tui adapter download {id}"
+    again = again or f"medqa-tui adapter download {id}"
 
     def tell(transfer: Transfer) -> None:
         if on_progress is not None:

@@ -117,6 +117,7 @@ def fetch(
             base=component.base,
             on_progress=lambda done, total: report(done, title),
             cancel=cancel,
+            again=again,
         )
     elif isinstance(source, HubSource):
 

@@ -99,6 +99,13 @@ def again_command(profile: str) -> str:
     return "medqa-tui setup" if profile == "starter" else f"medqa-tui setup --profile {profile}"
 
 
+def _again(profile: Profile) -> str:
+    """Return the command that sets up `profile` with the base model that it has."""
+    again = again_command(profile.name)
+    base = profile.generator.id
+    return again if base == get_profile(profile.name).generator.id else f"{again} --base {base}"
+
+
 def find_profile(name: str, paths: Paths, base: str = "") -> Profile:
     """Return the profile as it is to be set up: with `base`, or the base that it has by now.
 
@@ -212,7 +219,7 @@ def _refuse_offline(plan: SetupPlan, offline: bool) -> None:
         raise NotSetUpError(
             "Models have to be downloaded, and --offline forbids it.",
             f"Missing: {names} ({plan.download_bytes / 1e6:.0f} MB).",
-            "medqa-tui setup (without --offline)",
+            f"{_again(plan.profile)} (without --offline)",
         )
 
 
@@ -285,7 +292,7 @@ class _Run:
 
     def _for_this_profile(self, hint: str) -> str:
         """Let the command in a hint set up the profile in hand, which may not be the default."""
-        return re.sub(r"medqa-tui setup(?! --)", again_command(self.plan.profile.name), hint)
+        return re.sub(r"medqa-tui setup(?! --)", _again(self.plan.profile), hint)
 
     def _preflight(self) -> str:
         self.findings = preflight.look(self.plan, self.paths, self.offline)
@@ -295,7 +302,7 @@ class _Run:
 
     def _download(self) -> str:
         meter = _Meter(Phase.DOWNLOAD, self.plan.download_bytes, self.tell)
-        again = again_command(self.plan.profile.name)
+        again = _again(self.plan.profile)
         for component in self.plan.fetch:
             fetching.fetch(component, self.paths, meter.report, self.cancel, again=again)
             meter.finish(component.source.size)
@@ -354,8 +361,7 @@ class _Run:
             *active.problems(self.paths),
         ]
         if problems:
-            hint = again_command(profile.name)
-            raise MedQAError("Setup is not complete.", problems[0], hint)
+            raise MedQAError("Setup is not complete.", problems[0], _again(profile))
         active.write(self.paths)
         shutil.rmtree(self.work.root, ignore_errors=True)
         return f"{profile.title} is ready."
