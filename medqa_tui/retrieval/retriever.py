@@ -34,6 +34,8 @@ Mode = Literal["hybrid", "bm25", "dense"]
 POOL = 50
 EVERYTHING = Scope()
 
+_Part = tuple[Scope, dict[str, str]]
+
 
 class PairScorer(Protocol):
     """What the retriever asks of a reranker."""
@@ -88,7 +90,7 @@ class Retriever:
         self._reader: Reader | None = None
         self._word_notices = words.notices
         self._notices: tuple[tuple[str, str], ...] = ()
-        self._scope: tuple[Scope, NDArray[np.bool_] | None] = (Scope(), None)
+        self._scope: tuple[_Part, NDArray[np.bool_]] | None = None
         self._attaching = threading.Lock()
 
     @classmethod
@@ -141,7 +143,7 @@ class Retriever:
 
     def lexical(self, query: str, k: int, scope: Scope = EVERYTHING) -> tuple[Evidence, ...]:
         """Return the `k` best passages by BM25 alone; needs no model."""
-        candidates = self._by_words(query, k, self._allowed(scope))
+        candidates = self._by_words(query, max(self._pool, k), self._allowed(scope))
         return self._evidence(candidates, k)[0]
 
     def search(
@@ -191,32 +193,47 @@ class Retriever:
         if rerank and self._reranker is not None:
             self._rerank(candidates, query, self._reranker)
         evidence, gone = self._evidence(candidates, k)
-        if gone:
+        if stale := self._stale():
+            notices.append(("stale_index", f"The search index is behind: {stale}. {REBUILD}"))
+        elif gone:
             notices.append(
                 ("stale_index", f"{gone} found passages are no longer in the corpus. {REBUILD}")
             )
         return SearchResult(evidence, is_relevant(query, judged, coverage), tuple(notices))
 
     def _allowed(self, scope: Scope) -> NDArray[np.bool_] | None:
-        if not scope.by_row and (
-            not scope.corpora or set(self.manifest.corpora) <= set(scope.corpora)
-        ):
+        indexed, now = self.manifest.corpora.keys(), self._store.fingerprints()
+        # What was removed from the store must not crowd out what is there.
+        wanted = {
+            name for name in indexed & now.keys() if not scope.corpora or name in scope.corpora
+        }
+        if not scope.by_row and wanted == indexed:
             return None
         # The queries of a run all look at the same part.
-        kept, allowed = self._scope
-        if kept != scope or allowed is None:
-            allowed = self._covered(scope)
-            self._scope = (scope, allowed)
-        return allowed
+        part = (scope, now)
+        kept = self._scope
+        if kept is None or kept[0] != part:
+            kept = (part, self._covered(scope, wanted))
+            self._scope = kept
+        return kept[1]
 
-    def _covered(self, scope: Scope) -> NDArray[np.bool_]:
+    def _covered(self, scope: Scope, wanted: set[str]) -> NDArray[np.bool_]:
         import numpy as np
 
         if scope.by_row:
             covered = self._store.within(scope)
             return np.fromiter((i in covered for i in self._ids), bool, len(self._ids))
-        wanted = set(scope.corpora)
         return np.fromiter((i.split(":", 1)[0] in wanted for i in self._ids), bool, len(self._ids))
+
+    def _stale(self) -> str:
+        """Return in words what the store has otherwise than the index; nothing if they agree."""
+        indexed, now = self.manifest.corpora, self._store.fingerprints(self.manifest.requested)
+        told = (
+            ("was removed", sorted(indexed.keys() - now.keys())),
+            ("is not in it yet", sorted(now.keys() - indexed.keys())),
+            ("has changed", sorted(n for n in indexed if now.get(n, indexed[n]) != indexed[n])),
+        )
+        return ", ".join(f"{name} {what}" for what, names in told for name in names)
 
     def _by_words(self, query: str, k: int, allowed: NDArray[np.bool_] | None) -> Candidates:
         hits = lexical.best(self._words.scores(query), k, allowed) if k else []
@@ -262,13 +279,17 @@ class Retriever:
 
     def _evidence(self, found: Candidates, k: int) -> tuple[tuple[Evidence, ...], int]:
         """Return the first `k` candidates as evidence, and how many the store no longer has."""
-        passages = self._store.get([self._ids[position] for position in found.order[:k]])
         items: list[Evidence] = []
-        for position in found.order[:k]:
-            passage = passages.get(self._ids[position])
-            if passage is not None:
-                items.append(Evidence(len(items) + 1, passage, found.scores(position)))
-        return tuple(items), min(k, len(found.order)) - len(items)
+        looked = 0
+        while len(items) < k and looked < len(found.order):
+            part = found.order[looked : looked + k - len(items)]
+            looked += len(part)
+            passages = self._store.get([self._ids[position] for position in part])
+            for position in part:
+                passage = passages.get(self._ids[position])
+                if passage is not None:
+                    items.append(Evidence(len(items) + 1, passage, found.scores(position)))
+        return tuple(items), looked - len(items)
 
 
 def _shown(passage: Passage) -> str:

@@ -230,7 +230,38 @@ def test_passages_that_are_gone_are_left_out_and_said(store, folder):
     result = retriever.search("gout", 8)
     assert "notes:gout#0" not in ids(result.evidence)
     assert [item.n for item in result.evidence] == list(range(1, len(result.evidence) + 1))
-    assert result.notices[0][0] == "stale_index"
+    code, message = result.notices[0]
+    assert code == "stale_index"
+    assert "notes was removed. Type: medqa-tui index build" in message
+
+
+def test_what_was_removed_does_not_crowd_out_what_is_there(store, tmp_path):
+    copies = []
+    for number in range(200):
+        text = f"Gout makes a joint swell {number}."
+        passage = Passage(f"big:{number}#0", "big", str(number), "Gout", text, "What is gout?")
+        copies.append(PassageRecord(passage))
+    store.replace(CorpusInfo("big"), copies)
+    build_index(store, HashingEmbedder(), tmp_path / "index")
+    retriever = Retriever.open(tmp_path / "index", store, HashingEmbedder())
+    assert ids(retriever.search("What is gout?", 1).evidence)[0].startswith("big:")
+    store.merge(CorpusInfo("big"), copies[30:])
+    found = retriever.search("What is gout?", 3)
+    assert "big has changed" in found.notices[-1][1]
+    assert len(found.evidence) == 3
+    store.remove("big")
+    for evidence in (
+        retriever.search("What is gout?", 3).evidence,
+        retriever.lexical("What is gout?", 2),
+        retriever.search("gout", 2, scope=Scope(corpora=("big", "notes"))).evidence,
+    ):
+        assert evidence[0].passage.document == "gout"
+
+
+def test_a_corpus_that_is_not_indexed_yet_is_said(store, folder):
+    fill(store, "later", ["flu"])
+    retriever = Retriever.open(folder, store, HashingEmbedder())
+    assert "later is not in it yet" in retriever.search("flu", 3).notices[0][1]
 
 
 def test_nothing_relevant_is_said(store, folder):
