@@ -255,7 +255,8 @@ def test_what_was_removed_does_not_crowd_out_what_is_there(store, tmp_path):
         retriever.lexical("What is gout?", 2),
         retriever.search("gout", 2, scope=Scope(corpora=("big", "notes"))).evidence,
     ):
-        assert evidence[0].passage.document == "gout"
+        assert len(evidence) >= 2
+        assert not any(name.startswith("big:") for name in ids(evidence))
 
 
 def test_a_corpus_that_is_not_indexed_yet_is_said(store, folder):
