@@ -18,7 +18,7 @@ _BUILD = "medqa-tui index build"
 
 
 def check_models(paths: Paths, settings: Settings) -> Check:
-    """Compare the installed models with their install records, without hashing them."""
+    """Compare models, adapter and re-ranker with their records, without hashing them."""
     from medqa_tui.models.catalog import get_profile
 
     get_profile(settings.profile)
@@ -30,13 +30,7 @@ def check_models(paths: Paths, settings: Settings) -> Check:
         else:
             detail = f"The profile {current.profile} is installed; {settings.profile} is asked for."
         return fail("models", detail, again_command(settings.profile))
-    problems = []
-    for folder in active.model_dirs(paths):
-        record = InstallRecord.read(folder)
-        if record is None:
-            problems.append(f"{folder} is missing or has no install record.")
-        else:
-            problems += record.problems(folder)
+    problems = active.model_problems(paths)
     if problems:
         return fail("models", few(problems), again_command(settings.profile))
     how = "sizes match; --deep hashes every file"

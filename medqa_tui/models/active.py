@@ -97,6 +97,13 @@ class Active:
 
     def problems(self, paths: Paths, deep: bool = False) -> list[str]:
         """Return which installed files are missing or changed; `deep` re-hashes all of them."""
+        found = self.model_problems(paths, deep=deep)
+        if not (self.index_dir(paths) / "manifest.json").is_file():
+            found.append(f"{self.index_dir(paths)} holds no index.")
+        return found
+
+    def model_problems(self, paths: Paths, *, deep: bool = False) -> list[str]:
+        """Return what is wrong with the models, the adapter and the re-ranker."""
         found = []
         for folder in self.model_dirs(paths):
             record = InstallRecord.read(folder)
@@ -104,13 +111,11 @@ class Active:
                 found.append(f"{folder} is missing or has no install record.")
             else:
                 found += record.problems(folder, deep=deep)
-        found += self._adapter_problems(paths, deep=deep)
-        found += self._reranker_problems(paths, deep=deep)
-        if not (self.index_dir(paths) / "manifest.json").is_file():
-            found.append(f"{self.index_dir(paths)} holds no index.")
-        return found
+        found += self.problems_of_adapter(paths, deep=deep)
+        return found + self.problems_of_reranker(paths, deep=deep)
 
-    def _adapter_problems(self, paths: Paths, *, deep: bool) -> list[str]:
+    def problems_of_adapter(self, paths: Paths, *, deep: bool = False) -> list[str]:
+        """Return why the adapter in use, if there is one, cannot be used."""
         adapter = self.adapter_dir(paths)
         if adapter is None:
             return []
@@ -129,7 +134,7 @@ class Active:
             return [*record.problems(adapter, deep=True), *unfit]
         return record.problems(adapter)
 
-    def _reranker_problems(self, paths: Paths, *, deep: bool) -> list[str]:
+    def problems_of_reranker(self, paths: Paths, *, deep: bool = False) -> list[str]:
         """Return why a re-ranker that is an adapter does not fit the embedder it lies over."""
         folder, made_from = self.reranker_dir(paths), InstallRecord.read(self.embedder_dir(paths))
         if folder is None or folder.parent == paths.models or made_from is None:

@@ -13,7 +13,7 @@ from medqa_tui.paths import Paths
 from medqa_tui.setup.events import Phase
 from medqa_tui.setup.fetching import Workplace, is_fetched, is_verified
 
-__all__ = ["SetupPlan", "Workplace", "activation", "make_plan", "store_file"]
+__all__ = ["SetupPlan", "Workplace", "activation", "given_up", "make_plan", "store_file"]
 
 _MARGIN = 50_000_000
 _INDEX_SIZE = 10_000_000
@@ -94,7 +94,8 @@ def make_plan(profile: Profile, paths: Paths) -> SetupPlan:
 def activation(profile: Profile, paths: Paths) -> Active:
     """Return what is to be in use once `profile` is: its own components, and what was chosen since.
 
-    An adapter that the user chose stays, and so does a re-ranker that was trained here.
+    An adapter that the user chose stays, and so does a re-ranker that was trained here, unless it
+    is damaged: setup cannot bring it back, and the profile answers without it.
     """
     wanted = Active.of_profile(profile)
     try:
@@ -104,11 +105,24 @@ def activation(profile: Profile, paths: Paths) -> Active:
     if before is None or before.base != wanted.base:
         return wanted
     chosen = replace(wanted, adapter=before.adapter)
-    folder = chosen.adapter_dir(paths)
-    kept = chosen if folder is None or folder.is_dir() else wanted
+    kept = wanted if chosen.problems_of_adapter(paths) else chosen
     if before.reranker is not None and (paths.adapters / before.reranker).is_dir():
-        kept = replace(kept, reranker=before.reranker)
+        trained = replace(kept, reranker=before.reranker)
+        kept = kept if trained.problems_of_reranker(paths) else trained
     return kept
+
+
+def given_up(active: Active, paths: Paths) -> str:
+    """Return, in words, what the profile used so far and does not as `active`; empty if nothing."""
+    try:
+        before = load_active(paths, active.profile)
+    except MedQAError:
+        return ""
+    if before is None or before.base != active.base:
+        return ""
+    pairs = ((before.adapter, active.adapter), (before.reranker, active.reranker))
+    lost = [name for name, now in pairs if name is not None and name != now]
+    return "".join(f" {name} cannot be used any more and is left out." for name in lost)
 
 
 def _ingest_needed(paths: Paths) -> bool:

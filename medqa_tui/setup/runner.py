@@ -29,7 +29,7 @@ from medqa_tui.setup.events import (
     SetupReport,
 )
 from medqa_tui.setup.lock import setup_lock
-from medqa_tui.setup.plan import SetupPlan, Workplace, activation, make_plan, store_file
+from medqa_tui.setup.plan import SetupPlan, Workplace, activation, given_up, make_plan, store_file
 
 if TYPE_CHECKING:
     from medqa_tui.config.schema import Settings
@@ -362,9 +362,10 @@ class _Run:
         ]
         if problems:
             raise MedQAError("Setup is not complete.", problems[0], _again(profile))
+        left = given_up(active, self.paths)
         active.write(self.paths)
         shutil.rmtree(self.work.root, ignore_errors=True)
-        return f"{profile.title} is ready."
+        return f"{profile.title} is ready.{left}"
 
 
 class _Meter:

@@ -13,7 +13,7 @@ from medqa_tui.models.catalog import get_profile
 from medqa_tui.models.records import RECORD_NAME
 from medqa_tui.models.shipped import AdapterCard, shipped_folder, shipped_names
 from medqa_tui.paths import Paths, get_paths
-from medqa_tui.setup.plan import activation
+from medqa_tui.setup.plan import activation, given_up
 
 NAME = "medqa-rerank"
 
@@ -89,3 +89,29 @@ def test_a_home_from_before_gets_it_by_setup(paths: Paths) -> None:
     assert active.reranker_dir(paths) is None
     assert problems(active, paths) == []
     assert activation(starter, paths).reranker == NAME
+
+
+def test_setup_goes_on_without_an_adapter_that_is_no_longer_whole(paths: Paths) -> None:
+    starter = get_profile("starter")
+    replace(Active.of_profile(starter), adapter="mine").write(paths)
+    folder = paths.adapters / "mine"
+    folder.mkdir(parents=True)
+    record = {
+        "name": "mine",
+        "slot": "adapter",
+        "id": "maker/mine",
+        "revision": "0" * 40,
+        "licence": "none",
+        "quantization": None,
+        "source": "a test",
+        "files": [],
+        "installed": "2026-01-01T00:00:00+00:00",
+    }
+    (folder / RECORD_NAME).write_text(json.dumps(record))
+    kept = activation(starter, paths)
+    assert kept.adapter == "mine"
+    assert given_up(kept, paths) == ""
+    (folder / RECORD_NAME).unlink()
+    without = activation(starter, paths)
+    assert without.adapter == starter.adapter
+    assert given_up(without, paths) == " mine cannot be used any more and is left out."
