@@ -132,8 +132,9 @@ class CorpusLibrary:
             )
         with CorpusStore(self.file) as store:
             info = require(store, name)
+            # First: what is removed must not come back with a rebuild.
+            self._remember(store, without=name)
             store.remove(name)
-            self._remember(store)
         self._rejects(name).unlink(missing_ok=True)
         fetch.forget(self.paths, name)
         return info
@@ -152,7 +153,8 @@ class CorpusLibrary:
         """Make the store anew from the remembered sources, beside the old one, and swap them.
 
         Returns:
-            What was read, and why others could not be; those stay remembered.
+            What was read, and why others could not be; those stay remembered, and where the old
+            store still has the whole of one, it is taken over.
         """
         fresh = self.file.with_name("corpora.db.new")
         _delete_database(fresh)
@@ -168,7 +170,9 @@ class CorpusLibrary:
                 except MedQAError as error:
                     if self._cancel is not None and self._cancel.is_set():
                         raise
-                    failures[info.name] = error
+                    taken = self._taken_over(store, info.name)
+                    outcomes += [taken] if taken else []
+                    failures[info.name] = _with_fate(error) if taken else error
                 else:
                     outcomes.append(outcome)
         # A log of the old file would be played into the new one.
@@ -191,6 +195,8 @@ class CorpusLibrary:
         ):
             info = replace(info, revision=revision)
             if present is not None and _with_figures(info, present) == present:
+                # A kill may have come between the store and its list.
+                self._remember(store)
                 return Outcome(present, Change(0, 0, 0, present.passages), Tally())
             pipeline = self._pipeline(source, path, info, log)
             passages = self._checked(pipeline, name, path, log)
@@ -199,6 +205,22 @@ class CorpusLibrary:
                 self._remember(store)
             rejects = log.keep()
         return Outcome(stored, change, pipeline.tally, rejects)
+
+    def _taken_over(self, store: CorpusStore, name: str) -> Outcome | None:
+        """Copy a corpus from the old store into `store`, if all of it can be read there."""
+        try:
+            with CorpusStore(self.file, read_only=True) as old:
+                present = old.corpus(name)
+                if present is None:
+                    return None
+                records = old.records((name,))
+                stored, change = store.merge(present, records, left_out=present.left_out)
+        except (MedQAError, ValueError):
+            return None
+        if stored.fingerprint != present.fingerprint:
+            store.remove(name)
+            return None
+        return Outcome(stored, change, Tally())
 
     def _checked(
         self, pipeline: Pipeline, name: str, path: Path, log: RejectLog
@@ -248,8 +270,13 @@ class CorpusLibrary:
     def _rejects(self, name: str) -> Path:
         return self.paths.corpora / "left-out" / f"{name}.tsv"
 
-    def _remember(self, store: CorpusStore) -> None:
-        """Keep the sources also outside of the store, which may be lost one day."""
+    def _remember(self, store: CorpusStore, without: str = "") -> None:
+        """Keep the sources also outside of the store, which may be lost one day.
+
+        A source that a rebuild could not read is not in the store, and is remembered still.
+        """
+        known = {info.name: info for info in (*self._remembered(), *store.corpora())}
+        known.pop(without, None)
         rows = [
             {
                 "name": info.name,
@@ -258,7 +285,7 @@ class CorpusLibrary:
                 "date": info.date,
                 "origin": info.origin,
             }
-            for info in store.corpora()
+            for info in known.values()
             if info.origin
         ]
         text = json.dumps(rows, ensure_ascii=False, indent=1)
@@ -270,6 +297,15 @@ class CorpusLibrary:
             return [CorpusInfo(**row) for row in rows]
         except (OSError, ValueError, TypeError):
             return []
+
+
+def _with_fate(error: MedQAError) -> MedQAError:
+    return MedQAError(
+        "It was taken over from the old store, for its source could not be read.",
+        f"{error.title} {error.detail}".strip(),
+        error.hint,
+        error.exit_code,
+    )
 
 
 def _same_place(info: CorpusInfo, source: Source) -> bool:

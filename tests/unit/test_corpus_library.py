@@ -317,11 +317,28 @@ def test_a_damaged_store_is_said_and_rebuilt_from_what_is_remembered(paths, libr
         assert store.problems() == []
         assert store.fingerprints()["starter"] == starter
         assert store.corpus("notes").licence == "CC0"
-    # It is remembered still, for when its file is back.
+    # It is remembered still, for when its file is back, and whatever is done to others meanwhile.
+    library.add("other", source(write(tmp_path / "c.csv", texts(1))))
+    library.remove("other")
     write(gone, texts(2))
     _, failures = library.rebuild()
     assert failures == {}
     assert stored(paths, "gone") == texts(2)
+
+
+def test_a_rebuild_takes_over_what_cannot_be_read_again(paths, library, tmp_path):
+    path = write(tmp_path / "a.csv", texts(5))
+    before = library.add("notes", source(path), Terms("CC0")).info
+    path.unlink()
+    outcomes, failures = library.rebuild()
+    assert failures["notes"].title.startswith("It was taken over from the old store")
+    assert stored(paths) == texts(5)
+    (info,) = (outcome.info for outcome in outcomes)
+    assert (info.fingerprint, info.licence, info.origin) == (
+        before.fingerprint,
+        "CC0",
+        before.origin,
+    )
 
 
 def test_no_database_at_all_is_rebuilt_too(paths, library, tmp_path):
