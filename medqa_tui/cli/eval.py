@@ -96,18 +96,23 @@ def retrieval(
         raise UsageError("There is nothing to measure.", "", f"{_EXAMPLE}, or --run FILE")
     judged = trec.with_gains(trec.read_qrels(qrels), trec.read_gains(gains))
     if not judged:
-        raise UsageError("No query has a relevant document.", f"{qrels}.", "--gains label")
+        raise UsageError(
+            "No query has a relevant document.",
+            f"{qrels}.",
+            "Look at what the labels mean: --gains label-1",
+        )
     if run:
         runs = {str(path): trec.read_run(path) for path in run}
     else:
         assert queries is not None
+        from medqa_tui.cli.search import RUN_DEPTH
         from medqa_tui.cli.searching import Wanted
         from medqa_tui.cli.trec import read_queries
 
         # What is not judged is not searched for.
         asked = [query for query in read_queries(queries, query_field) if query.id in judged]
         wishes = [
-            Wanted(None, _MODES.get(one), tuple(corpus or ()), rerank=not no_rerank)
+            Wanted(max(k, RUN_DEPTH), _MODES.get(one), tuple(corpus or ()), rerank=not no_rerank)
             for one in dict.fromkeys(mode or (None,))
         ]
         runs = _search(options.current(ctx), asked, wishes)

@@ -215,7 +215,9 @@ def _write_run(chosen: Options, wanted: Wanted, path: Path, field: str, out: Pat
         out.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     except OSError as error:
         raise UsageError(
-            "The run cannot be written.", f"{out}: {error.strerror}.", "another --run-out FILE"
+            "The run cannot be written.",
+            f"{out}: {error.strerror}.",
+            "Give another file: --run-out FILE",
         ) from error
     diagnostics.note(f"Wrote {len(lines)} lines for {len(queries)} queries to {out}.")
     return ExitCode.OK

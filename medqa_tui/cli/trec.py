@@ -15,6 +15,7 @@ from medqa_tui.domain import Evidence
 from medqa_tui.errors import UsageError
 
 TAG = "medqa-tui"
+_HINT = "Check the path and the file, then give --queries again."
 _ID_FIELDS = ("id", "_id", "qid", "query_id", "query-id")
 
 
@@ -40,9 +41,7 @@ def read_queries(path: Path, field: str = "text") -> list[Query]:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UsageError(
-            "The queries file cannot be read.", f"{path}: {reason}.", "another --queries FILE"
-        ) from error
+        raise UsageError("The queries file cannot be read.", f"{path}: {reason}.", _HINT) from error
     queries = []
     for number, line in enumerate(lines, 1):
         if line.strip():
@@ -52,11 +51,11 @@ def read_queries(path: Path, field: str = "text") -> list[Query]:
                 raise UsageError(
                     "A line of the queries file is not a query.",
                     f"{path}, line {number}: {found}.",
-                    "JSONL with --query-field NAME, or TSV: id, tab, text",
+                    "Write JSONL with an id and --query-field NAME, or TSV: id, tab, text.",
                 )
             queries.append(found)
     if not queries:
-        raise UsageError("The queries file is empty.", f"{path}.", "another --queries FILE")
+        raise UsageError("The queries file is empty.", f"{path}.", _HINT)
     return queries
 
 

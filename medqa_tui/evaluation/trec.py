@@ -34,7 +34,9 @@ def read_qrels(path: Path) -> Qrels:
             raise _bad_line(path, number, "a query, a document and a whole-numbered label")
         found.setdefault(query, {})[document] = int(label)
     if not found:
-        raise UsageError("There is no judgement in the file.", f"{path}.", "another --qrels FILE")
+        raise UsageError(
+            "There is no judgement in the file.", f"{path}.", "Give another file: --qrels FILE"
+        )
     return found
 
 
@@ -53,7 +55,9 @@ def read_run(path: Path) -> Run:
             raise _bad_line(path, number, "query, Q0, document, rank, score, tag") from None
         found.setdefault(query, {})[document] = value
     if not found:
-        raise UsageError("There is nothing in the run.", f"{path}.", "another --run FILE")
+        raise UsageError(
+            "There is nothing in the run.", f"{path}.", "Give another file: --run FILE"
+        )
     return found
 
 
@@ -69,12 +73,16 @@ def read_gains(text: str) -> Callable[[int], int]:
         return lambda label: max(0, label + offset)
     pairs = [pair.partition("=") for pair in plain.split(",")]
     if not all(_is_whole(left) and equals and _is_whole(right) for left, equals, right in pairs):
-        raise UsageError("The gains are not understood.", f"{text}.", "--gains label-1")
+        raise UsageError(
+            "The gains are not understood.", f"{text}.", "Write it as: --gains label-1"
+        )
     gains = {int(left): int(right) for left, _, right in pairs}
 
     def gain(label: int) -> int:
         if label not in gains:
-            raise UsageError("A label has no gain.", f"{label} is not in {text}.", "--gains label")
+            raise UsageError(
+                "A label has no gain.", f"{label} is not in {text}.", "Name each: --gains 1=0,2=1"
+            )
         return gains[label]
 
     return gain
@@ -95,7 +103,7 @@ def _rows(path: Path, option: str) -> Iterator[tuple[int, list[str]]]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UsageError(
-            "The file cannot be read.", f"{path}: {reason}.", f"another {option} FILE"
+            "The file cannot be read.", f"{path}: {reason}.", f"Give another file: {option} FILE"
         ) from error
     for number, line in enumerate(lines, 1):
         if line.strip():
@@ -110,5 +118,5 @@ def _bad_line(path: Path, number: int, wanted: str) -> UsageError:
     return UsageError(
         "A line of the file is not understood.",
         f"{path}, line {number}: it should hold {wanted}.",
-        "the format of trec_eval: https://github.com/usnistgov/trec_eval",
+        "Its format is that of trec_eval: https://github.com/usnistgov/trec_eval",
     )
