@@ -35,7 +35,7 @@ class Line:
         if len(self._tickets) > self._limit:
             raise EngineError(
                 "The engine is busy.",
-                f"{self.waiting} answers wait already.",
+                f"{self.waiting} {'answer waits' if self.waiting == 1 else 'answers wait'} already.",
                 "Ask again in a moment, or raise the limit: medqa-tui config set engine.queue 16",
             )
         ticket = Ticket(self, turn)
