@@ -235,27 +235,30 @@ class _Look:
 def leftovers(paths: Paths) -> Iterator[Path]:
     """Yield what killed installations and repairs left, none of which is in use.
 
-    What a running setup has begun is none.
+    What is being set up or added now is none.
     """
     from medqa_tui.history.salvage import leftovers as of_history
+    from medqa_tui.models import adapters
+    from medqa_tui.setup.lock import lock_file
 
-    for folder in (paths.models, paths.adapters):
-        if folder.is_dir() and not setup_runs(paths):
+    # Setup installs adapters as well.
+    locks = {paths.models: [lock_file(paths)]}
+    locks[paths.adapters] = [lock_file(paths), adapters.lock_file(paths)]
+    for folder, held in locks.items():
+        if folder.is_dir() and not any(_is_held(each) for each in held):
             yield from sorted(path for path in folder.iterdir() if path.name.startswith(_LEFT))
     if paths.history_db.parent.is_dir():
         yield from of_history(paths.history_db)
 
 
-def setup_runs(paths: Paths) -> bool:
-    """Return whether another thread or process is setting something up now."""
+def _is_held(lock: Path) -> bool:
+    """Return whether another thread or process holds the lock now."""
     from filelock import FileLock, Timeout
 
-    from medqa_tui.setup.lock import lock_file
-
-    if not lock_file(paths).exists():
+    if not lock.exists():
         return False
     try:
-        with FileLock(lock_file(paths), timeout=0, mode=0o600):
+        with FileLock(lock, timeout=0, mode=0o600):
             return False
     except Timeout:
         return True

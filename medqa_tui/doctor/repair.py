@@ -90,12 +90,14 @@ class _Work:
             raise Cancelled("The repair was interrupted.", detail, _AGAIN)
 
     def leftovers(self, damage: Damage) -> Repair:
-        """Delete what was left, once no setup can be using it."""
+        """Delete what was left, once nothing that installs can be using it."""
         from medqa_tui.history.migrations import remove
+        from medqa_tui.models import adapters
         from medqa_tui.setup.lock import setup_lock
 
         found = list(leftovers(self.paths))
-        with setup_lock(self.paths, self._wait, self.cancel):
+        held = setup_lock(self.paths, self._wait, self.cancel)
+        with held, adapters.lock(self.paths, self.cancel):
             for path in found:
                 if not path.exists():  # a setup that ran meanwhile took it away
                     continue

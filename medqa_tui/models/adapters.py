@@ -41,6 +41,7 @@ __all__ = [
     "installed",
     "load_all",
     "lock",
+    "lock_file",
     "remove",
     "require_name",
     "unfit",
@@ -222,12 +223,18 @@ def require_name(name: str) -> str:
     return name
 
 
+def lock_file(paths: Paths) -> Path:
+    """Return the file that is locked while an adapter is added or removed."""
+    return paths.adapters / _LOCK
+
+
 @contextmanager
 def lock(paths: Paths, cancel: threading.Event | None = None) -> Iterator[None]:
     """Hold the adapters' lock: one process adds or removes at a time."""
     from filelock import FileLock, Timeout
 
-    held = FileLock(ensure(paths.adapters) / _LOCK, mode=0o600)
+    ensure(paths.adapters)
+    held = FileLock(lock_file(paths), mode=0o600)
     while True:
         check_cancel(cancel)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable
@@ -88,6 +89,15 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
         Path(name).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def link_or_copy(source: str, target: str) -> str:
+    """Give a file a second name where that is possible, and copy it elsewhere."""
+    try:
+        Path(target).hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
+    return target
 
 
 def sync_folder(folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medqa_tui.errors import MedQAError
 from medqa_tui.models.catalog import Component, Conversion, WheelSource
-from medqa_tui.models.files import is_disk_full
+from medqa_tui.models.files import is_disk_full, link_or_copy
 from medqa_tui.models.hub import downloaded, remove_download
 from medqa_tui.models.install import incoming_folder, install
 from medqa_tui.paths import Paths, ensure
@@ -75,7 +75,7 @@ def _convert_dense(component: Component, paths: Paths, tell: Tell) -> str:
         saved = _quantized(folder, made)
     if not saved:
         shutil.rmtree(made, ignore_errors=True)
-        shutil.copytree(folder, made, copy_function=_link_or_copy)
+        shutil.copytree(folder, made, copy_function=link_or_copy)
     install(made, paths.models, component, snapshot.revision, quantized=saved)
     shutil.rmtree(incoming, ignore_errors=True)
     too_large_mark(paths, component).unlink(missing_ok=True)
@@ -107,12 +107,3 @@ def _quantized(folder: Path, made: Path) -> bool:
         for text in folder.glob(pattern):
             shutil.copyfile(text, made / text.name)
     return is_quantized(made)
-
-
-def _link_or_copy(source: str, target: str) -> str:
-    """Give the file a second name where that is possible, and copy it elsewhere."""
-    try:
-        Path(target).hardlink_to(source)
-    except OSError:
-        shutil.copyfile(source, target)
-    return target

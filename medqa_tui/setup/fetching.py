@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 import tempfile
 import threading
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from medqa_tui.errors import DownloadError
 from medqa_tui.models.catalog import Component, Conversion, HubSource, Slot, WheelSource
-from medqa_tui.models.files import sync_tree
+from medqa_tui.models.files import link_or_copy, sync_tree
 from medqa_tui.models.hub import Transfer, download_snapshot, downloaded, remove_download
 from medqa_tui.models.install import incoming_folder, install
 from medqa_tui.models.members import extract_members, verify_wheel
@@ -170,7 +169,8 @@ def _verify_snapshot(component: Component, paths: Paths, report: Report) -> None
         home = ensure(component.home(paths))
         incoming = incoming_folder(home, component)
         made = incoming / "made"
-        _move(folder, made)
+        # The download stays until its files have their place: a killed run goes on with it.
+        shutil.copytree(folder, made, copy_function=link_or_copy)
         install(made, home, component, snapshot.revision)
         incoming.rmdir()
         remove_download(folder)
@@ -211,13 +211,3 @@ def _verify_wheel(
         wheel.unlink(missing_ok=True)
         raise
     wheel.unlink()
-
-
-def _move(folder: Path, to: Path) -> None:
-    """Rename a folder, or copy it where the target is on another disk."""
-    try:
-        folder.replace(to)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        shutil.copytree(folder, to)

@@ -56,6 +56,8 @@ def set_up_from(
 
 
 def _install(bundle: Bundle, paths: Paths, tell: OnEvent, cancel: threading.Event | None) -> None:
+    from medqa_tui.models import adapters
+
     def on_wait() -> None:
         message = "Another setup is running; waiting for it."
         tell(SetupEvent(Phase.PREFLIGHT, PhaseState.PROGRESS, message))
@@ -71,7 +73,7 @@ def _install(bundle: Bundle, paths: Paths, tell: OnEvent, cancel: threading.Even
             progress = PhaseState.PROGRESS
             tell(SetupEvent(Phase.DOWNLOAD, progress, message, done, total, "bytes"))
 
-    with setup_lock(paths, on_wait, cancel):
+    with setup_lock(paths, on_wait, cancel), adapters.lock(paths, cancel):
         remove_leftovers(paths.models)
         message = f"Copying the models from {bundle.folder}"
         tell(SetupEvent(Phase.DOWNLOAD, PhaseState.STARTED, message))

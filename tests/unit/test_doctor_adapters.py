@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from medqa_tui.config import Settings
-from medqa_tui.doctor.deep import Damage, Part, inspect
+from medqa_tui.doctor.deep import Damage, Part, inspect, leftovers
 from medqa_tui.doctor.repair import repair
+from medqa_tui.models import adapters
 from medqa_tui.models.active import Active, load_active
 from medqa_tui.models.catalog import get_profile
 from medqa_tui.models.shipped import WEIGHTS_NAME, shipped_folder
@@ -50,3 +51,18 @@ def test_what_setup_does_not_bring_is_left_and_told_of(paths: Paths) -> None:
     assert found[0].fix == "medqa-tui adapter remove --force own"
     assert (paths.adapters / "own").is_dir()
     assert load_active(paths) == before
+
+
+def test_what_is_being_added_is_no_leftover(paths: Paths) -> None:
+    (paths.adapters / ".incoming-x").mkdir()
+    with adapters.lock(paths):
+        assert list(leftovers(paths)) == []
+    assert [path.name for path in leftovers(paths)] == [".incoming-x"]
+    found = repair(
+        [Damage(Part.LEFTOVERS, "leftovers", paths.data, ("left",))],
+        paths,
+        Settings(),
+        lambda message, done, total: None,
+    )
+    assert found[0].ok
+    assert list(leftovers(paths)) == []
