@@ -33,9 +33,10 @@ class Line:
             EngineError: The line is full.
         """
         if len(self._tickets) > self._limit:
+            wait = "answer waits" if self.waiting == 1 else "answers wait"
             raise EngineError(
                 "The engine is busy.",
-                f"{self.waiting} {'answer waits' if self.waiting == 1 else 'answers wait'} already.",
+                f"{self.waiting} {wait} already.",
                 "Ask again in a moment, or raise the limit: medqa-tui config set engine.queue 16",
             )
         ticket = Ticket(self, turn)
