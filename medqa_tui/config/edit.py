@@ -66,7 +66,14 @@ def _edited(command: list[str], copy: Path, again: Callable[[UsageError], bool])
 def _editor() -> list[str]:
     for variable in ("VISUAL", "EDITOR"):
         if chosen := os.environ.get(variable, "").strip():
-            return shlex.split(chosen, posix=os.name == "posix")
+            try:
+                return shlex.split(chosen, posix=os.name == "posix")
+            except ValueError as error:
+                raise UsageError(
+                    "The editor's command cannot be understood.",
+                    f"{variable} is {chosen!r}.",
+                    "Name another one: EDITOR=nano",
+                ) from error
     found = next((path for name in _EDITORS if (path := shutil.which(name))), None)
     if found is None:
         raise UsageError(

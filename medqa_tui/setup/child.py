@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -69,7 +70,7 @@ def run_job(
             on_progress(message)
 
     log = ensure(job.paths.logs) / f"setup-{job.phase}.log"
-    with log.open("wb") as errors:
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as errors:
         ended = run_child(
             ["medqa_tui.setup.worker", job.phase, job.to_json()],
             errors=errors,

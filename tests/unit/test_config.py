@@ -279,6 +279,12 @@ def edit_with(
     return edit(again)
 
 
+def test_edit_with_a_command_that_makes_no_sense_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISUAL", "nano 'half a quote")
+    with pytest.raises(UsageError, match="cannot be understood"):
+        edit(lambda error: False)
+
+
 def test_edit_without_an_editor_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VISUAL", raising=False)
     monkeypatch.delenv("EDITOR", raising=False)

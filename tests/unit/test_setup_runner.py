@@ -185,6 +185,8 @@ def test_a_worker_that_fails_says_why(paths: Paths) -> None:
         run_job(Job(Phase.INGEST, "starter", paths, "auto", 0), lambda message: None)
     assert "damaged" in caught.value.title
     assert "corpora.db" in caught.value.detail
+    (log,) = paths.logs.iterdir()
+    assert log.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_worker_that_cannot_write_says_that_the_disk_is_full(
