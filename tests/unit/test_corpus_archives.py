@@ -187,6 +187,17 @@ def test_the_older_forms_of_medquad_documents(tmp_path):
     assert (row.fields["question"], row.fields["answer"]) == ("what is it?", "A disease.")
 
 
+def test_long_runs_of_spaces_in_xml_are_read_once(tmp_path):
+    spaces = " " * 400_000
+    (tmp_path / "a.xml").write_text(
+        f"<Document source='s' url='u'><Focus>F</Focus><QAPairs><QAPair pid='1'><Question>Q{spaces}"
+        f"x ?</Question><Answer>A{spaces}b{spaces}- c</Answer></QAPair></QAPairs></Document>"
+    )
+    (row,) = read_place(tmp_path)
+    assert row.fields["answer"] == "A\nb\n- c"
+    assert row.fields["question"].endswith("x?")
+
+
 @pytest.mark.parametrize(
     "head",
     [

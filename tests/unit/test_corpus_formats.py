@@ -13,7 +13,7 @@ import anki_files
 import pdf_files
 import pytest
 
-from medqa_tui.corpus.readers import pdf, registry
+from medqa_tui.corpus.readers import anki, pdf, registry
 from medqa_tui.corpus.readers.base import Entry, MissingLibraryError, ReadOptions, Reject, Row
 from medqa_tui.corpus.readers.places import open_place
 
@@ -107,6 +107,13 @@ def test_other_files_called_apkg(tmp_path):
             for name, data in files.items():
                 package.writestr(name, data)
         assert words in reasons(read(path))[0][1]
+
+
+def test_gaps_of_a_note_that_never_end_are_read_once():
+    assert anki._plain("{{c1::insulin::hormone}} [sound:a.mp3]x") == "insulin x"
+    text = "{{c1::" * 100_000 + "[sound:" * 100_000
+    assert anki._plain(text) == text
+    assert anki._plain("{{c1::" + "::" * 100_000 + "{ }}").startswith("::")
 
 
 def test_an_anki_collection_whose_notes_are_a_view_is_refused(tmp_path):

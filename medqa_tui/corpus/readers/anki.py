@@ -31,8 +31,8 @@ from medqa_tui.corpus.readers.base import (
 # Newest first: a package of a new Anki also holds a collection that only says so.
 _COLLECTIONS = ("collection.anki21b", "collection.anki21", "collection.anki2")
 _SEPARATOR = "\x1f"
-_CLOZE = re.compile(r"\{\{c\d+::(.*?)(?:::[^{}]*)?\}\}", re.DOTALL)
-_SOUND = re.compile(r"\[(?:sound|anki):[^\]]*\]")
+_CLOZE = re.compile(r"\{\{c\d+::(.*?)(?:::[^{}]{0,500})?\}\}", re.DOTALL)
+_SOUND = re.compile(r"\[(?:sound|anki):[^\]]{0,500}\]")
 _ZSTD_WINDOW = 1 << 27
 
 
@@ -128,5 +128,7 @@ def _fields(db: sqlite3.Connection, tables: set[str]) -> dict[str, list[str]]:
 
 
 def _plain(value: str) -> str:
-    text = _SOUND.sub("", _CLOZE.sub(r"\1", value))
+    # A gap that never ends would be looked for from each of its beginnings to the end of the text.
+    end = value.rfind("}}") + 2
+    text = _SOUND.sub("", _CLOZE.sub(r"\1", value[:end]) + value[end:])
     return html.unescape(strip_markup(text)).strip()

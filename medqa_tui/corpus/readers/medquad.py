@@ -18,10 +18,11 @@ from medqa_tui.corpus.readers.base import (
 )
 
 # The pages were flattened: a list item follows two spaces and a hyphen, a line three or more.
-_ITEM = re.compile(r"\s{2,}-\s+")
-_BLANK = re.compile(r"[ \t]*\n[ \t]*\n\s*")
-_RUN = re.compile(r"[ \t]*\n[ \t]*|[ \t]{3,}")
-_BEFORE_MARK = re.compile(r"\s+([?!.])")
+# A run of spaces is looked at from its beginning alone, or a long one would take for ever.
+_ITEM = re.compile(r"(?<!\s)\s{2,}-\s+")
+_BLANK = re.compile(r"(?<![ \t])[ \t]*\n[ \t]*\n\s*")
+_RUN = re.compile(r"(?<![ \t])[ \t]*\n[ \t]*|\n[ \t]*|[ \t]{3,}")
+_BEFORE_MARK = re.compile(r"(?<!\s)\s+([?!.])")
 
 _NAMES = {
     "doc": "document",
