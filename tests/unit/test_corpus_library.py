@@ -14,13 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from medqa_tui.corpus import database, schema
 from medqa_tui.corpus.columns import Columns
 from medqa_tui.corpus.ingest import ingest_starter
 from medqa_tui.corpus.library import CorpusLibrary, Terms
 from medqa_tui.corpus.names import source_of
 from medqa_tui.corpus.pipeline import EXACT, SAME_ID, IngestCancelled
-from medqa_tui.corpus.record import CorpusInfo
 from medqa_tui.corpus.sources import Source
 from medqa_tui.corpus.store import Change, CorpusStore
 from medqa_tui.errors import DownloadError, MedQAError, UsageError
@@ -346,72 +344,6 @@ def test_no_database_at_all_is_rebuilt_too(paths, library, tmp_path):
     library.file.write_bytes(b"this is no database at all" * 100)
     library.rebuild()
     assert stored(paths) == texts(2)
-
-
-def test_a_store_of_the_first_version_is_kept(tmp_path):
-    path = tmp_path / "corpora.db"
-    db = sqlite3.connect(path, isolation_level=None)
-    for statement in schema._VERSION_1.split(";"):
-        db.execute(statement)
-    db.execute("PRAGMA user_version = 1")
-    db.execute("INSERT INTO corpora VALUES ('old', 'CC0', NULL, 'r1', '2020', 'f', 2)")
-    for chunk in (0, 1):
-        values = (f"old:1#{chunk}", "old", "1", "T", None, f"text {chunk}", "[]", "h")
-        db.execute(
-            "INSERT INTO passages (id, corpus, document, title, question, text, phrasings,"
-            " content_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            values,
-        )
-    db.close()
-    with CorpusStore(path) as store:
-        info = store.corpus("old")
-        assert info == CorpusInfo("old", "CC0", None, "r1", "2020", "f", 2, documents=1)
-        assert [r.passage.text for r in store.records()] == ["text 0", "text 1"]
-        assert [r.passage.id for r in store.document("old", "1")] == ["old:1#0", "old:1#1"]
-
-
-def test_a_store_that_may_only_be_read_is_searched_and_not_changed(paths, library, tmp_path):
-    library.add("notes", source(write(tmp_path / "a.csv", texts(3))))
-    before = library.file.read_bytes()
-    with CorpusStore(library.file, read_only=True) as store:
-        assert store.read_only
-        assert len(list(store.records())) == 3
-        with pytest.raises(MedQAError, match="read-only"):
-            store.remove("notes")
-    assert library.file.read_bytes() == before
-
-
-def test_where_sqlite_can_make_no_files_of_its_own_the_store_is_read_as_it_lies(
-    paths, library, tmp_path, monkeypatch
-):
-    library.add("notes", source(write(tmp_path / "a.csv", texts(3))))
-    real = database._connect
-
-    def refusing(target, uri=False):
-        if str(target).endswith("mode=ro"):
-            target = f"{tmp_path.as_uri()}/nowhere?mode=ro"
-        return real(target, uri)
-
-    monkeypatch.setattr(database, "_connect", refusing)
-    with CorpusStore(library.file, read_only=True) as store:
-        assert len(list(store.records())) == 3
-
-
-def test_a_read_only_file_system_is_noticed(paths, library, tmp_path, monkeypatch):
-    library.add("notes", source(write(tmp_path / "a.csv", texts(3))))
-    real = os.open
-
-    def refusing(path, flags, *args, **kwargs):
-        if flags & os.O_RDWR:
-            raise OSError(30, "Read-only file system")
-        return real(path, flags, *args, **kwargs)
-
-    monkeypatch.setattr(os, "open", refusing)
-    with CorpusStore(library.file) as store:
-        assert store.read_only
-        assert store.count() == 3
-    with pytest.raises(MedQAError, match="could not be opened"):
-        CorpusStore(tmp_path / "nowhere.db")
 
 
 def test_offline_a_data_set_is_not_fetched(paths):
