@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medqa_tui.cli import diagnostics, options, output
+from medqa_tui.cli import diagnostics, options, output, train_generator
 from medqa_tui.errors import ExitCode, MedQAError, NotSetUpError, UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ app = options.new_app("Train an adapter from questions and answers.")
 @app.callback()
 def _group() -> None:
     """Train an adapter from questions and answers."""
+
+
+app.command("generator")(train_generator.command)
 
 
 @app.command()
@@ -69,7 +72,7 @@ def reranker(
         change=change or [],
         data_folder=data_folder,
     )
-    _require_training()
+    require_training()
     from medqa_tui.cli import interrupt
     from medqa_tui.offline import go_offline
 
@@ -121,7 +124,8 @@ def _show(line: diagnostics.StatusLine, event: TrainEvent) -> None:
     line.show(event.message, event.done / event.total if event.total else None)
 
 
-def _require_training() -> None:
+def require_training() -> None:
+    """Raise unless the packages that train are installed."""
     from importlib.util import find_spec
 
     missing = [name for name in ("torch", "transformers", "peft") if find_spec(name) is None]

@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from importlib import resources
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from medqa_tui.errors import UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +54,9 @@ class RerankPreset:
         return max(1, self.pairs // (self.groups * (self.negatives + 1)))
 
 
-_AT_LEAST_ONE = ("rank", "alpha", "pairs", "groups", "negatives", "near", "checkpoint_steps")
+_AT_LEAST_ONE = ("rank", "alpha", "pairs", "groups", "negatives", "near", "batch", "accumulation")
 
-Preset = TypeVar("Preset", bound=RerankPreset)
+Preset = TypeVar("Preset", bound="DataclassInstance")
 
 
 def preset_names(kind: str) -> list[str]:
@@ -86,17 +89,22 @@ def read_preset(
             raise UsageError("A preset has no such setting.", f"{key!r}.", hint)
         table[key] = _value(key, text, types[key])
     preset = shape(**table)
-    for key in _AT_LEAST_ONE:
-        if getattr(preset, key) < 1:
+    # A generator's checkpoints may follow its epochs instead.
+    steps = () if kind == "generator" else ("checkpoint_steps",)
+    for key in (*_AT_LEAST_ONE, *steps):
+        if getattr(preset, key, 1) < 1:
             raise UsageError("A setting is too small.", f"{key} must be at least 1.", "")
     return preset
 
 
+_YES_OR_NO = {"true": True, "yes": True, "false": False, "no": False}
+
+
 def _value(key: str, text: str, kind: type) -> Any:
     try:
-        return kind(text)
-    except ValueError as error:
-        expected = {int: "a whole number", float: "a number"}.get(kind, "text")
+        return _YES_OR_NO[text.lower()] if kind is bool else kind(text)
+    except (ValueError, KeyError) as error:
+        expected = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
         raise UsageError(
             "A setting has the wrong kind of value.", f"{key} = {text!r}.", f"Give {expected}."
         ) from error

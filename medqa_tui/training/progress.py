@@ -15,7 +15,7 @@ class TrainEvent:
     Attributes:
         phase: What is being done: "reading", "mining", "training" or "measuring".
         loss: The mean loss since the last event, while training.
-        rate: Pairs a second since the run began or went on.
+        rate: Of what is counted, how much a second since the run began or went on.
         left: Seconds to go at that rate.
     """
 
@@ -25,6 +25,7 @@ class TrainEvent:
     loss: float | None = None
     rate: float | None = None
     left: float | None = None
+    unit: str = "pairs"
 
     @property
     def message(self) -> str:
@@ -33,7 +34,7 @@ class TrainEvent:
             return self.phase.capitalize()
         parts = [f"step {self.done} of {self.total}", f"loss {self.loss:.3f}"]
         if self.rate is not None:
-            parts.append(f"{self.rate:.1f} pairs/s")
+            parts.append(f"{self.rate:.1f} {self.unit}/s")
         if self.left is not None:
             parts.append(f"{duration(self.left)} to go")
         return "Training: " + ", ".join(parts)

@@ -124,7 +124,7 @@ def _folder(data: Path | None) -> Path:
     return data
 
 
-class _Gate:
+class Gate:
     """Counts and refuses what touches a held-out topic."""
 
     def __init__(self, data: Path | None) -> None:
@@ -146,7 +146,7 @@ class _Gate:
 
 
 def _medquad(data: Path) -> Source:
-    gate = _Gate(data)
+    gate = Gate(data)
     lines = (data / MEDQUAD_FILES[1]).read_text(encoding="utf-8").splitlines()[1:]
     split = dict(line.split("\t")[:2] for line in lines)
     examples, outside = [], 0
@@ -181,7 +181,7 @@ def _medquad_example(row: dict[str, Any]) -> Example:
 def _starter(data: Path | None) -> Source:
     from medqa_tui.corpus.cards import LICENCE, Split, load_cards
 
-    gate = _Gate(data)
+    gate = Gate(data)
     cards = load_cards()
     examples = tuple(
         Example(
@@ -220,7 +220,7 @@ def _corpus(name: str, store: Path, data: Path | None) -> Source:
     """Return the passages of a corpus that have a question; of a long answer, the beginning."""
     from medqa_tui.corpus.store import CorpusStore
 
-    gate, examples, bare = _Gate(data), [], 0
+    gate, examples, bare = Gate(data), [], 0
     with CorpusStore(store, read_only=True) as opened:
         info = opened.corpus(name)
         for record in opened.records((name,)):
@@ -252,7 +252,7 @@ def _corpus(name: str, store: Path, data: Path | None) -> Source:
 
 
 def _file(path: Path, data: Path | None) -> Source:
-    gate = _Gate(data)
+    gate = Gate(data)
     examples, skipped = [], 0
     for number, row in _rows(path):
         query, positive = row.get("query"), row.get("positive")

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .tiny_parts import TEXTS, learn_pairs
 
 
-def build(folder: Path, answers: Mapping[str, str] | None = None) -> Path:
+def build(
+    folder: Path, answers: Mapping[str, str] | None = None, texts: Sequence[str] = ()
+) -> Path:
     """Write a tiny encoder-decoder; random, but for `answers`, which it learns by heart.
 
     Args:
         answers: What it says to an input text, both whole.
+        texts: What else its tokenizer has words for.
     """
     import torch
     from transformers import T5Config, T5ForConditionalGeneration
 
     answers = answers or {}
-    tokenizer = _tokenizer([*TEXTS, *answers, *answers.values()])
+    tokenizer = _tokenizer([*TEXTS, *texts, *answers, *answers.values()])
     torch.manual_seed(0)
     config = T5Config(
         vocab_size=len(tokenizer),

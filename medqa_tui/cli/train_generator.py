@@ -1,0 +1,301 @@
+"""`medqa-tui train generator`: from questions and answers to an adapter that answers."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medqa_tui.cli import diagnostics, options, output, terminal
+from medqa_tui.errors import ExitCode, NotSetUpError, UsageError
+
+if TYPE_CHECKING:
+    from medqa_tui.models.active import Active
+    from medqa_tui.paths import Paths
+    from medqa_tui.training.generator import Trained
+    from medqa_tui.training.generator_job import Prepared, Wanted
+    from medqa_tui.training.progress import TrainEvent
+
+
+def command(
+    ctx: typer.Context,
+    *,
+    output_name: Annotated[
+        str, typer.Option("--output", help="Name of the new adapter.", show_default=False)
+    ],
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="core13, starter, medquad, an added corpus, or a JSONL or CSV file with question "
+            "and answer; may be repeated."
+        ),
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(help="Name of the settings: starter, flashcards, classic.")
+    ] = "starter",
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change one setting of the preset, as key=value."),
+    ] = None,
+    with_evidence: Annotated[
+        bool | None,
+        typer.Option(
+            "--with-evidence/--no-evidence", help="Whether it learns to answer from passages."
+        ),
+    ] = None,
+    data_folder: Annotated[
+        Path | None, typer.Option(help="Where MedQuAD and the held-out topics lie.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how long it would take, from one step.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint of this name.")
+    ] = False,
+    use: Annotated[bool, typer.Option("--use", help="Answer with it from now on.")] = False,
+) -> int:
+    """Teach a model to answer, as an adapter of the profile's own model.
+
+    Where all weights are trained (preset classic), the result is a model of its own, which the
+    profile uses from now on with --use.
+
+    Exit codes: 0 trained, 1 failed, 2 the data or a setting is wrong, 3 the model is not set up,
+    130 stopped: --resume goes on.
+    """
+    changes = list(change or [])
+    if with_evidence is not None:
+        changes.append(f"evidence={str(with_evidence).lower()}")
+    wanted, active = _wanted(
+        ctx,
+        output_name,
+        data or ["starter"],
+        preset_name=preset,
+        change=changes,
+        data_folder=data_folder,
+    )
+    from medqa_tui.cli import interrupt
+    from medqa_tui.offline import go_offline
+
+    go_offline()
+    from medqa_tui.training import generator_job
+
+    cancel = threading.Event()
+    with interrupt.first_calls(cancel.set):
+        with diagnostics.StatusLine("Reading the data") as line:
+            prepared = generator_job.prepare(wanted, lambda event: _show(line, event), cancel)
+        _tell_data(prepared)
+        if dry_run:
+            _tell_plan(ctx, wanted, prepared)
+            return ExitCode.OK
+        with diagnostics.StatusLine("Loading the model") as line:
+            trained = generator_job.run(
+                wanted,
+                prepared,
+                resume=resume,
+                on_event=lambda event: _show(line, event),
+                cancel=cancel,
+            )
+    _tell_outcome(ctx, wanted, trained)
+    _finish(wanted, active, use=use)
+    return ExitCode.OK
+
+
+def _finish(wanted: Wanted, active: Active, *, use: bool) -> None:
+    from medqa_tui.paths import get_paths
+
+    paths = get_paths()
+    whole = wanted.output.parent == paths.models
+    if not use:
+        again = "the same command with --use" if whole else f"medqa-tui adapter use {wanted.name}"
+        diagnostics.note(f"It is in {wanted.output}. To answer with it: {again}")
+        return
+    if whole:
+        replace(active, generator=wanted.name, adapter=None).write(paths)
+    else:
+        from medqa_tui.models import adapters
+
+        adapters.use(paths, active.profile, wanted.name)
+    diagnostics.note(f"The profile {active.profile} answers with {wanted.name} from now on.")
+
+
+def _wanted(
+    ctx: typer.Context,
+    name: str,
+    data: list[str],
+    *,
+    preset_name: str,
+    change: list[str],
+    data_folder: Path | None,
+) -> tuple[Wanted, Active]:
+    from medqa_tui.cli.train import require_training
+    from medqa_tui.config import load_settings
+    from medqa_tui.models.adapters import require_name
+    from medqa_tui.models.records import InstallRecord
+    from medqa_tui.paths import get_paths
+    from medqa_tui.training.generator_presets import Method, read_generator_preset
+    from medqa_tui.training.sources import DATA_VARIABLE
+
+    require_name(name)
+    pairs = [text.partition("=") for text in change]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise UsageError("A setting needs a value.", f"--set {key}.", f"--set {key}=VALUE")
+    preset = read_generator_preset(preset_name, {key: value for key, _, value in pairs})
+    require_training()
+    from medqa_tui.training.generator_job import Wanted
+
+    paths, chosen = get_paths(), options.current(ctx)
+    settings = load_settings(chosen.overrides())
+    active = _active(paths, chosen.profile or preset.profile)
+    base = active.generator_dir(paths)
+    record = InstallRecord.read(base)
+    problems = record.problems(base) if record else ["it is not installed"]
+    if record is None or problems:
+        raise NotSetUpError(
+            "The model to train on is not there.",
+            f"{active.base}: {'; '.join(problems)}.",
+            f"medqa-tui setup --profile {active.profile}",
+        )
+    variable = os.environ.get(DATA_VARIABLE)
+    whole = Method(preset.method) is Method.FULL
+    output_folder = (paths.models if whole else paths.adapters) / name
+    _require_free(output_folder, whole=whole)
+    wanted = Wanted(
+        name=name,
+        base=base,
+        base_id=record.id,
+        base_revision=record.revision,
+        base_licence=record.licence,
+        data=tuple(dict.fromkeys(data)),
+        data_folder=data_folder or (Path(variable) if variable else None),
+        store=paths.corpora / "corpora.db",
+        output=output_folder,
+        work=paths.cache / "training" / name,
+        preset=preset,
+        preset_name=preset_name,
+        threads=settings.engine.threads,
+        device=settings.engine.device,
+    )
+    return wanted, active
+
+
+def _require_free(folder: Path, *, whole: bool) -> None:
+    """Refuse a name under which something lies that was not trained here."""
+    from medqa_tui.models.records import InstallRecord
+    from medqa_tui.training.own_model import TRAINED
+
+    record = InstallRecord.read(folder)
+    own = record is not None and record.source == TRAINED if whole else record is None
+    if folder.exists() and not own:
+        raise UsageError(
+            "This name is taken:", f"{folder} was downloaded.", "Choose another: --output my-model"
+        )
+
+
+def _active(paths: Paths, profile: str) -> Active:
+    from medqa_tui.models.active import load_active
+    from medqa_tui.models.catalog import get_profile
+
+    get_profile(profile)
+    active = load_active(paths, profile)
+    if active is None or active.is_remote:
+        raise NotSetUpError(
+            "There is no model on this machine to train.",
+            f"The profile {profile} "
+            + ("answers through a server." if active else "is not set up."),
+            f"medqa-tui setup --profile {'starter' if active else profile}",
+        )
+    return active
+
+
+def _show(line: diagnostics.StatusLine, event: TrainEvent) -> None:
+    line.show(event.message, event.done / event.total if event.total else None)
+
+
+def _tell_data(prepared: Prepared) -> None:
+    for source in prepared.sources:
+        refused = sum(source.heldout.values())
+        left = ", ".join(f"{count} {why}" for why, count in source.skipped.items() if count)
+        diagnostics.note(
+            f"{source.name}: {len(source.examples)} examples; {refused} left out because they "
+            "touch held-out topics" + (f"; {left}" if left else "") + "."
+        )
+    parted = prepared.parted
+    diagnostics.note(
+        f"{len(parted.train)} to learn from, {prepared.abstaining} of them unanswerable; "
+        f"{len(parted.held)} of {parted.topics} other topics measure the run; {parted.near} left "
+        "out because they nearly repeat one of those."
+    )
+    if prepared.cut:
+        diagnostics.note(f"{prepared.cut} answers are cut to the length of a row.")
+    if prepared.left_out:
+        diagnostics.note(f"{prepared.left_out} are left out: their prompts fill a whole row.")
+
+
+def _tell_plan(ctx: typer.Context, wanted: Wanted, prepared: Prepared) -> None:
+    from medqa_tui.training.generator import measure_step, total_steps
+    from medqa_tui.training.progress import duration
+
+    with diagnostics.StatusLine("Measuring one step"):
+        cost = measure_step(wanted.task(), prepared.batches)
+    steps, rate = total_steps(len(prepared.batches), wanted.preset), cost.tokens / cost.seconds
+    record = {
+        "steps": steps,
+        "examples": len(prepared.lessons),
+        "tokens": prepared.tokens,
+        "seconds_per_step": round(cost.seconds, 2),
+        "tokens_per_second": round(rate, 1),
+        "seconds": round(prepared.tokens / rate),
+        "memory_mb": round(cost.memory / 1e6),
+        "settings": asdict(wanted.preset),
+    }
+    if options.current(ctx).json:
+        _emit(record)
+        return
+    rows = [
+        ("steps", str(steps)),
+        ("tokens", str(prepared.tokens)),
+        ("a step", f"{cost.seconds:.2f} s"),
+        ("tokens/s", f"{rate:.0f}"),
+        ("all of it", duration(prepared.tokens / rate)),
+        ("memory", f"{record['memory_mb']} MB"),
+    ]
+    output.table(("what", "value"), rows)
+
+
+def _tell_outcome(ctx: typer.Context, wanted: Wanted, trained: Trained) -> None:
+    from medqa_tui.training import curve
+
+    if options.current(ctx).json:
+        _emit(
+            {
+                "name": wanted.name,
+                "folder": str(wanted.output),
+                "losses": trained.losses,
+                "validation_losses": trained.validation,
+                "stopped_early": trained.stopped_early,
+            }
+        )
+        return
+    rows = [
+        (str(step), f"{loss:.3f}", "validation" if points is trained.validation else "training")
+        for points in (trained.losses, trained.validation)
+        for step, loss in (points if points is trained.validation else points[-1:])
+    ]
+    output.table(("step", "loss", "on"), rows)
+    import sys
+
+    unicode = terminal.can_show_unicode(sys.stderr)
+    diagnostics.note(f"Loss: {curve.line(trained.losses, unicode=unicode)}")
+    if trained.stopped_early:
+        diagnostics.note("It ended early, since it no longer got better; its best is kept.")
+
+
+def _emit(record: dict[str, Any]) -> None:
+    from medqa_tui.contract import SCHEMA_VERSION
+
+    output.emit_json({"schema_version": SCHEMA_VERSION, **record})
