@@ -13,10 +13,11 @@ _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 def adapters(incomplete: str) -> list[str]:
     """Return the adapters on this machine whose names begin so, and `none`."""
-    from medqa_tui.models.shipped import shipped_names
+    from medqa_tui.models.shipped import shipped_names, shipped_rerankers
     from medqa_tui.paths import get_paths
 
-    return _beginning({*shipped_names(), "none", *_folders(get_paths().adapters)}, incomplete)
+    shipped = {*shipped_names(), *shipped_rerankers()}
+    return _beginning({*shipped, "none", *_folders(get_paths().adapters)}, incomplete)
 
 
 def profiles(incomplete: str) -> list[str]:

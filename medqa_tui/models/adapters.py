@@ -27,6 +27,7 @@ from medqa_tui.models.shipped import (
     is_reranker,
     shipped_folder,
     shipped_names,
+    shipped_rerankers,
 )
 from medqa_tui.paths import Paths, ensure
 
@@ -106,7 +107,8 @@ def installed(paths: Paths) -> list[InstalledAdapter]:
             folder for folder in paths.adapters.iterdir() if _NAME.fullmatch(folder.name)
         )
     own = {folder.name for folder in added}
-    shipped = [name for name in shipped_names() if name not in own]
+    names = (*shipped_names(), *shipped_rerankers())
+    shipped = [name for name in names if name not in own]
     folders = [(name, shipped_folder(name)) for name in shipped]
     return [
         *(_look(name, folder, Kind.SHIPPED) for name, folder in folders if folder is not None),

@@ -66,9 +66,17 @@ def shipped_folder(name: str) -> Path | None:
 
 def shipped_names() -> tuple[str, ...]:
     """Return the names of the generators' adapters inside the package; re-rankers are none."""
+    return tuple(sorted(each.name for each in _folders() if not is_reranker(each)))
+
+
+def shipped_rerankers() -> tuple[str, ...]:
+    """Return the names of the adapters inside the package that make a re-ranker."""
+    return tuple(sorted(each.name for each in _folders() if is_reranker(each)))
+
+
+def _folders() -> list[Path]:
     folder = Path(__file__).parent / "adapters"
-    found = (path.parent for path in folder.glob(f"*/{CARD_NAME}"))
-    return tuple(sorted(each.name for each in found if not is_reranker(each)))
+    return [path.parent for path in folder.glob(f"*/{CARD_NAME}")]
 
 
 def is_reranker(folder: Path) -> bool:

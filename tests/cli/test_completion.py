@@ -76,7 +76,7 @@ def test_bash_completes_commands_options_and_names(
     lines = shell("bash", BASH, environment, tmp_path)
     assert lines[:5] == [
         "adapter",
-        "flu-lora medqa-starter none",
+        "flu-lora medqa-rerank medqa-starter none",
         "flashcards",
         "retrieval.rerank_depth",
         "",

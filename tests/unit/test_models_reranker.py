@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from medqa_tui.models import adapters
 from medqa_tui.models.active import Active, load_active
 from medqa_tui.models.catalog import get_profile
 from medqa_tui.models.records import RECORD_NAME
@@ -78,6 +79,15 @@ def test_one_trained_here_comes_before_the_shipped_one(paths: Paths) -> None:
     own = paths.adapters / "own"
     own.mkdir(parents=True)
     assert active.reranker_dir(paths) == own
+
+
+def test_the_shipped_one_can_be_chosen_again(paths: Paths) -> None:
+    starter = get_profile("starter")
+    put_embedder(paths, starter.embedder.id, starter.embedder.revision)
+    replace(Active.of_profile(starter), reranker="own").write(paths)
+    assert adapters.get(paths, NAME).kind is adapters.Kind.SHIPPED
+    assert adapters.use(paths, "starter", NAME).reranker == NAME
+    assert load_active(paths) == Active.of_profile(starter)
 
 
 def test_a_home_from_before_gets_it_by_setup(paths: Paths) -> None:
