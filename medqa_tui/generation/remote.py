@@ -360,7 +360,8 @@ class RemoteGenerator:
             return EngineError(
                 "The answer server wants another key.",
                 f"{self._address}: status {status}.",
-                f"Set {KEY_VARIABLE}, or write it into {KEY_FILE} in the config folder (chmod 600)",
+                f"Set {KEY_VARIABLE}, or write {KEY_FILE} in the config folder (chmod 600), "
+                "then type: medqa-tui engine stop",
             )
         if status == 404:
             return EngineError(
