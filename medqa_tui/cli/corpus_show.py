@@ -244,7 +244,8 @@ def _store_with(name: str) -> CorpusStore:
 
 def _show_info(info: CorpusInfo) -> None:
     record = info_record(info)
-    left_out = sum(record.pop("left_out").values())
+    record.pop("left_out")
+    left_out = info.rows_left_out
     for label, value in {**record, "left out": f"{left_out} rows" if left_out else None}.items():
         if value is not None:
             output.write(f"{label:<11}  {value}")
@@ -295,5 +296,5 @@ def _figure_rows(info: CorpusInfo, figures: CorpusFigures) -> list[tuple[str, st
         ("licence", info.licence or "not stated"),
         ("by", info.attribution or "not stated"),
         ("revision", info.revision or "not known"),
-        ("left out", f"{sum(info.left_out.values())} rows"),
+        ("left out", f"{info.rows_left_out} rows"),
     ]

@@ -13,7 +13,7 @@ from medqa_tui.corpus.clean import clean_line, clean_text
 from medqa_tui.corpus.columns import Resolver, iso_date
 from medqa_tui.corpus.markup import strip_markup
 from medqa_tui.corpus.readers.base import Reject, Row
-from medqa_tui.corpus.record import PassageRecord
+from medqa_tui.corpus.record import KEPT_WITHOUT, PassageRecord
 from medqa_tui.domain import Passage
 
 MAX_TEXT = 4_000_000
@@ -127,11 +127,11 @@ def _checked(told: Mapping[str, str]) -> tuple[str | None, str | None, tuple[str
     notes = []
     url, date = clean_line(told.get("url", "")), clean_line(told.get("date", ""))
     if url and (len(url) > _MAX_LINE or not _URL.fullmatch(url)):
-        notes.append("kept without its address, which is not http(s)")
+        notes.append(f"{KEPT_WITHOUT} its address, which is not http(s)")
         url = ""
     found = iso_date(date) if date else None
     if date and found is None:
-        notes.append("kept without its date, which does not begin with a year")
+        notes.append(f"{KEPT_WITHOUT} its date, which does not begin with a year")
     return url or None, found, tuple(notes)
 
 

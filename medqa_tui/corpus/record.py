@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 from medqa_tui.domain import Passage
 
+KEPT_WITHOUT = "kept without"
+"""How the reason of a row begins that is in a corpus, but for a part that cannot be used."""
+
 Progress = Callable[[int, int], None]
 """Called with (done, total) as work goes on."""
 
@@ -74,7 +77,7 @@ class CorpusInfo:
         passages: How many passages it has; set by the store.
         documents: How many documents they are cut from; set by the store.
         origin: What it was read from and how, as JSON; empty for what ships.
-        left_out: Rows that are not in it, by reason.
+        left_out: Rows that are not in it, by reason; also those that are, but for a part of them.
         updated: ISO time at which it last changed; set by the store.
     """
 
@@ -89,3 +92,9 @@ class CorpusInfo:
     origin: str = ""
     left_out: Mapping[str, int] = field(default_factory=dict)
     updated: str | None = None
+
+    @property
+    def rows_left_out(self) -> int:
+        """How many rows are not in it at all."""
+        reasons = self.left_out.items()
+        return sum(count for reason, count in reasons if not reason.startswith(KEPT_WITHOUT))

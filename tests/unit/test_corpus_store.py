@@ -35,6 +35,11 @@ def test_what_goes_in_comes_out(store):
     assert store.get(["notes:7#0", "notes:nowhere#0"]) == {"notes:7#0": records[7].passage}
 
 
+def test_a_row_that_is_kept_in_part_is_not_left_out():
+    left_out = {"no text": 2, "kept without its date, which does not begin with a year": 5}
+    assert CorpusInfo("notes", left_out=left_out).rows_left_out == 2
+
+
 def test_a_passage_comes_with_the_revision_of_its_corpus(store):
     store.replace(CorpusInfo("notes", revision="1"), [record(1)])
     store.merge(CorpusInfo("notes", revision="2"), [record(1)])
