@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from medqa_tui.retrieval.manifest import SCHEMA_VERSION
+
 from .conftest import Program
 
 
@@ -149,7 +151,7 @@ def test_index_info_shows_the_manifest(small: Program) -> None:
     assert "starter" in done.stdout
     record = json.loads(small("index", "info", "--json").stdout)
     assert record["schema_version"] == 1
-    assert record["index_version"] == 1
+    assert record["index_version"] == SCHEMA_VERSION
     assert record["passages"] > 60
     assert record["embedder"]["dimension"] == 8
 
