@@ -65,6 +65,7 @@ class Trained:
     """A trained model, and what was seen on the way.
 
     Attributes:
+        steps: Steps of the whole run, those before a stop among them.
         losses: (step, mean loss since the one before).
         validation: (step, mean loss on what was kept out); the first is before the training.
         tokens: Tokens read, padding left out, since it began or went on.
@@ -73,6 +74,7 @@ class Trained:
 
     model: Any
     tokenizer: Any
+    steps: int
     losses: tuple[tuple[int, float], ...]
     validation: tuple[tuple[int, float], ...]
     seconds: float
@@ -302,8 +304,17 @@ def train(
         for entry in trainer.state.log_history
         if "loss" in entry
     )
-    early = trainer.state.global_step < steps
-    return Trained(model, tokenizer, losses, tuple(best.history), seconds, watch.tokens_read, early)
+    done = int(trainer.state.global_step)
+    return Trained(
+        model=model,
+        tokenizer=tokenizer,
+        steps=done,
+        losses=losses,
+        validation=tuple(best.history),
+        seconds=seconds,
+        tokens=watch.tokens_read,
+        stopped_early=done < steps,
+    )
 
 
 def total_steps(count: int, preset: GeneratorPreset) -> int:

@@ -281,7 +281,7 @@ def _card(wanted: Wanted, prepared: Prepared, trained: Trained) -> dict[str, Any
             "validation_topics": parted.topics,
             "near_duplicates_left_out": parted.near,
         },
-        "steps": trained.losses[-1][0] if trained.losses else 0,
+        "steps": trained.steps,
         "stopped_early": trained.stopped_early,
         "seconds": round(trained.seconds),
         "tokens_per_second": round(trained.tokens / max(trained.seconds, 1e-9)),

@@ -132,6 +132,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         step = state.global_step
         self.tokens_read = self._read(self._from, step)
         over = step % self.epoch_steps == 0 or step == state.max_steps
+        # The end is told whatever the distance to the last word.
+        control.should_log = control.should_log or step == state.max_steps
         # Before the checkpoint of this step, which then holds what was measured.
         if over and self._best.look(model, step, state.log_history):
             control.should_training_stop = True

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from medqa_tui.errors import MedQAError, UsageError
 from medqa_tui.generation import prompt
 from medqa_tui.generation.quantize import quantize_folder
 from medqa_tui.models.adapter_check import check
@@ -294,3 +295,59 @@ def test_merged_and_unmerged_say_the_same(adapter, llama):
         asked, end = len(row.inputs) - row.learnt, len(row.inputs)
         said_ids = inside[at, asked - 1 : end - 1].argmax(-1)
         assert said_ids.tolist() == list(row.inputs[asked:])
+
+
+def test_a_run_is_not_gone_on_with_as_another(llama, tmp_path):
+    from medqa_tui.training import generator_job
+
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("\n".join(f'{{"question": "{q}", "answer": "{a}"}}' for q, a in PAIRS))
+    wanted = generator_job.Wanted(
+        name="own",
+        base=llama,
+        base_id=BASE,
+        base_revision="1",
+        base_licence="none",
+        data=(str(file),),
+        data_folder=None,
+        store=tmp_path / "none.db",
+        output=tmp_path / "adapters" / "own",
+        work=tmp_path / "work",
+        preset=preset(epochs=2, batch=4),
+        preset_name="starter",
+        device="cpu",
+    )
+    prepared = generator_job.prepare(wanted, lambda event: None)
+    with pytest.raises(UsageError, match="nothing to go on from"):
+        generator_job.run(wanted, prepared, resume=True)
+    cancel = threading.Event()
+    with pytest.raises(Stopped):
+        generator_job.run(wanted, prepared, on_event=lambda event: cancel.set(), cancel=cancel)
+    other = replace(wanted, preset=replace(wanted.preset, seed=7))
+    with pytest.raises(UsageError, match="cannot be gone on with") as caught:
+        generator_job.run(other, prepared, resume=True)
+    assert "other settings" in caught.value.detail
+    assert generator_job.run(wanted, prepared, resume=True).steps == 8
+    assert (wanted.output / "card.json").is_file()
+    assert not wanted.work.exists()
+
+
+def test_what_cannot_be_trained_is_refused_in_words(llama, t5):
+    from medqa_tui.training.encoding import encode as to_ids
+
+    with pytest.raises(UsageError, match="saved in 4 bits"):
+        training.build_model(training.Task(llama, preset("classic")))
+    tokenizer = tokenizer_of(llama)
+    with pytest.raises(UsageError, match="Nothing of any answer") as caught:
+        to_ids(LESSONS, tokenizer, tokenizer.eos_token_id, 16, seq2seq=False)
+    assert caught.value.hint == "Allow more: --set max_tokens=32"
+
+
+def test_a_model_that_cannot_fit_is_refused_before_it_is_loaded(tmp_path):
+    (tmp_path / "config.json").write_text('{"is_encoder_decoder": true}')
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        # Sparse: it takes no place on the disk.
+        file.truncate(2 * 10**12)
+    with pytest.raises(MedQAError, match="not enough memory") as caught:
+        training.build_model(training.Task(tmp_path, preset("classic")))
+    assert "16000.0 GB are needed" in caught.value.detail
