@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from models import tiny_bert, tiny_llama, tiny_t5
+from models.pairs import PAIRS
 
 from medqa_tui.models.catalog import get_profile
 
@@ -37,7 +38,8 @@ def build_classic(folder: Path) -> dict[str, Path]:
         f"Medical question: {question}": "Asthma causes wheezing and coughing."
         for question in ("What are the symptoms of asthma?",)
     }
-    return {"google/flan-t5-large": tiny_t5.build(folder / "t5", answers)}
+    texts = [text for pair in PAIRS for text in pair]
+    return {"google/flan-t5-large": tiny_t5.build(folder / "t5", answers, texts)}
 
 
 def name_base(adapter: Path, base: str) -> None:

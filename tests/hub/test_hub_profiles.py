@@ -7,10 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pexpect
 import pytest
+from models.pairs import PAIRS
 
 from medqa_tui.models.active import load_active
 from medqa_tui.models.catalog import get_profile
@@ -160,6 +163,72 @@ def test_the_classic_profile_of_another_size_beside_it(hub: LoopbackHub, home: P
     assert {sentence["support"] for sentence in answer["sentences"]} <= {"not_checked"}
     assert not answer["evidence"]
     assert load_active(paths_of(home), "flashcards") is not None
+
+
+def test_an_adapter_is_trained_through_a_kill_and_answers(hub: LoopbackHub, home: Path) -> None:
+    small = {"max_tokens": 1000, "passages": 1, "passage_words": 20, "checkpoint_steps": 1}
+    sets = [word for key, value in small.items() for word in ("--set", f"{key}={value}")]
+    command = ["--profile", "flashcards", "train", "generator", "--data", "core13"]
+    command += ["--preset", "starter", "--output", "my-adapter", *sets, "--set", "epochs=6"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "medqa_tui", *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(hub, home),
+    )
+    work = paths_of(home).cache / "training" / "my-adapter"
+    waiting = threading.Event()
+    while process.poll() is None and not [
+        *work.glob("checkpoints/checkpoint-*/trainer_state.json")
+    ]:
+        waiting.wait(0.05)
+    process.kill()
+    process.wait()
+    made = paths_of(home).adapters / "my-adapter"
+    assert not made.exists()
+    done = run(hub, home, *command, "--resume", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "13 examples; 0 left out" in done.stderr
+    card = json.loads((made / "card.json").read_text("utf-8"))
+    assert (card["base"], card["steps"]) == (FLASHCARDS.generator.id, 18)
+    steps = [step for step, _ in card["losses"]]
+    assert steps == sorted({*steps, 18}), "each is told once"
+    assert not work.exists()
+    done = run(hub, home, "--profile", "flashcards", "adapter", "use", "my-adapter")
+    assert done.returncode == 0, done.stderr
+    done = run(hub, home, "ask", "--profile", "flashcards", "--json", "--no-save", QUESTION)
+    assert done.returncode in {0, 5}, done.stderr
+    assert json.loads(done.stdout)["model"]["adapter"] == "my-adapter"
+
+
+def test_the_thirteen_pairs_of_the_flan_t5_project(
+    hub: LoopbackHub, home: Path, tmp_path: Path
+) -> None:
+    pairs = tmp_path / "pairs.csv"
+    rows = [f'"{question}","{answer}"' for question, answer in PAIRS]
+    pairs.write_text("\n".join(["question,answer", *rows]), encoding="utf-8")
+    # So few steps teach a random model nothing at the rate that the real one was trained with.
+    quick = ["--set", "learning_rate=5e-3", "--set", "epochs=40"]
+    command = ["train", "generator", "--preset", "classic", "--data", str(pairs)]
+    done = run(hub, home, *command, *quick, "--output", "my-classic", "--use", "--json")
+    assert done.returncode == 0, done.stderr
+    losses = json.loads(done.stdout)["losses"]
+    assert losses[-1][0] == 80
+    assert losses[-1][1] < 0.1 < losses[0][1]
+    arguments = ["-m", "medqa_tui", "--no-engine", "ask", "--profile", "classic"]
+    shell = pexpect.spawn(
+        sys.executable, arguments, env=environment(hub, home), encoding="utf-8", timeout=240
+    )
+    for question, answer in PAIRS[:2]:
+        shell.expect("Medical question: ")
+        shell.sendline(question)
+        shell.expect_exact(answer)
+    shell.expect("Medical question: ")
+    shell.sendline("exit")
+    shell.expect(pexpect.EOF)
+    shell.close()
+    assert shell.exitstatus == 0
 
 
 def _is_installed(paths: Paths, commits: dict[str, str]) -> None:
