@@ -110,11 +110,14 @@ def _finish(wanted: Wanted, active: Active, *, use: bool) -> None:
     paths = get_paths()
     whole = wanted.output.parent == paths.models
     if not use:
-        again = "the same command with --use" if whole else f"medqa-tui adapter use {wanted.name}"
-        diagnostics.note(f"It is in {wanted.output}. To answer with it: {again}")
+        how = "train it with --use" if whole else f"medqa-tui adapter use {wanted.name}"
+        diagnostics.note(f"It is in {wanted.output}. To answer with it: {how}")
         return
     if whole:
         replace(active, generator=wanted.name, adapter=None).write(paths)
+        diagnostics.note(
+            f"Back to the model as it came: medqa-tui setup --profile {active.profile}"
+        )
     else:
         from medqa_tui.models import adapters
 
@@ -139,7 +142,11 @@ def _wanted(
     from medqa_tui.training.generator_presets import Method, read_generator_preset
     from medqa_tui.training.sources import DATA_VARIABLE
 
-    require_name(name)
+    try:
+        require_name(name)
+    except UsageError as error:
+        # The hint there names another command's option.
+        raise UsageError(error.title, error.detail, "Choose another: --output my-adapter") from None
     pairs = [text.partition("=") for text in change]
     for key, equals, _ in pairs:
         if not equals:
