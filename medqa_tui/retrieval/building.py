@@ -19,7 +19,7 @@ from medqa_tui.corpus.store import CorpusStore
 from medqa_tui.errors import MedQAError
 from medqa_tui.models.files import sha256_file, sync_folder, sync_tree, write_atomic
 from medqa_tui.retrieval import dense, lexical
-from medqa_tui.retrieval.crowding import crowding
+from medqa_tui.retrieval.crowding import crowding_of
 from medqa_tui.retrieval.embedder import TextEmbedder
 from medqa_tui.retrieval.manifest import (
     CROWDING_FILE,
@@ -221,7 +221,7 @@ class Build:
         np.save(self.out / KEYS_FILE, key_array(layout.keys), allow_pickle=False)
         np.save(self.out / OWNERS_FILE, layout.owners, allow_pickle=False)
         first = np.searchsorted(layout.owners, np.arange(len(layout.ids)))
-        figures = crowding(vectors, first, layout.ids)
+        figures = crowding_of(vectors, first, layout.ids)
         np.save(self.out / CROWDING_FILE, figures, allow_pickle=False)
         _write_json(self.out / IDS_FILE, layout.ids)
         _write_json(self.out / WORDS_FILE, kept_words(layout.words, len(layout.ids)))

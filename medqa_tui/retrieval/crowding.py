@@ -23,6 +23,21 @@ SAMPLE = 4096
 _BLOCK = 2048
 
 
+def crowding_of(
+    vectors: NDArray[np.floating], rows: NDArray[np.intp], ids: Sequence[str]
+) -> NDArray[np.float32]:
+    """Return `crowding`, or zeros for a corpus of fewer than `SAMPLE` passages.
+
+    The neighbours of a passage in a small corpus are what else there is on its topic, which says
+    nothing about hubs: on the starter cards it moved right cards down.
+    """
+    import numpy as np
+
+    if len(ids) < SAMPLE:
+        return np.zeros(len(ids), dtype=np.float32)
+    return crowding(vectors, rows, ids)
+
+
 def crowding(
     vectors: NDArray[np.floating], rows: NDArray[np.intp], ids: Sequence[str]
 ) -> NDArray[np.float32]:

@@ -36,7 +36,8 @@ _NAMES = {
 
 
 @cache
-def _stemmer() -> Any:
+def stemmer() -> Any:
+    """Return the stemmer of the lexical arm."""
     import Stemmer
 
     return Stemmer.Stemmer(STEMMER)
@@ -48,14 +49,14 @@ def tokenize(text: str) -> list[str]:
     Single letters and digits stay, since "type 2", "vitamin D" and "hepatitis B" depend on them.
     """
     kept = [word for word in terms.words(text) if not terms.is_stopword(word)]
-    return list(_stemmer().stemWords(kept))
+    return list(stemmer().stemWords(kept))
 
 
 def matched_terms(query: str, text: str) -> tuple[str, ...]:
     """Return the words of `query`, as typed, whose stem occurs in `text`; each once, in order."""
     present = set(tokenize(text))
     kept = [word for word in terms.words(query) if not terms.is_stopword(word)]
-    stems = _stemmer().stemWords(kept)
+    stems = stemmer().stemWords(kept)
     hits = (word for word, stem in zip(kept, stems, strict=True) if stem in present)
     return tuple(dict.fromkeys(hits))
 
@@ -143,7 +144,7 @@ class LexicalIndex:
         """
         import numpy as np
 
-        wanted = _stemmer().stemWords(terms.topic_words(query))
+        wanted = stemmer().stemWords(terms.topic_words(query))
         if not wanted or not positions:
             return 0.0
         counts = np.zeros(len(positions), dtype=np.int32)

@@ -7,15 +7,13 @@ and only for a word of the corpus that is near (optimal string alignment distanc
 from __future__ import annotations
 
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib import resources
 
 from medqa_tui.corpus.record import PassageRecord
 from medqa_tui.domain import Passage
+from medqa_tui.retrieval.lay import explained, is_lay_word
 
 _WORD = re.compile(r"[a-z]+", re.IGNORECASE)
 _SUFFIXES = ("s", "es", "ing", "ed", "ly", "y", "er")
@@ -98,7 +96,7 @@ class Reader:
         return any(self._has(form) for form in forms)
 
     def _has(self, form: str) -> bool:
-        return form in self._counts or form in _lay_words().single or self._knows(form)
+        return form in self._counts or is_lay_word(form) or self._knows(form)
 
 
 def vocabulary(records: Iterable[PassageRecord]) -> Counter[str]:
@@ -123,29 +121,3 @@ def kept_words(counts: Counter[str], passages: int) -> dict[str, int]:
     """
     least = 2 if passages > _SMALL else 1
     return {word: count for word, count in counts.items() if count >= least}
-
-
-def explained(text: str) -> tuple[str, ...]:
-    """Return what health pages call the lay words in `text`, unless it says so itself."""
-    lay, lower = _lay_words(), text.lower().replace("\u2019", "'")
-    found = (word for match in lay.pattern.finditer(lower) for word in lay.meant[match[0]])
-    return tuple(dict.fromkeys(word for word in found if word not in lower))
-
-
-@dataclass(frozen=True, slots=True)
-class _Lay:
-    """The list of lay words: what each stands for, how to find them, those of one word."""
-
-    meant: dict[str, list[str]]
-    pattern: re.Pattern[str]
-    single: frozenset[str]
-
-
-@lru_cache(maxsize=1)
-def _lay_words() -> _Lay:
-    file = resources.files("medqa_tui.retrieval").joinpath("lay_words.toml")
-    meant: dict[str, list[str]] = tomllib.loads(file.read_text(encoding="utf-8"))["words"]
-    # The longest first: "number two" is no "number".
-    keys = sorted(meant, key=len, reverse=True)
-    pattern = re.compile(r"\b(?:" + "|".join(map(re.escape, keys)) + r")\b")
-    return _Lay(meant, pattern, frozenset(key for key in keys if " " not in key))

@@ -8,7 +8,8 @@ from importlib import resources
 import pytest
 
 from medqa_tui.corpus.cards import load_cards
-from medqa_tui.retrieval.reading import Reader, explained, vocabulary
+from medqa_tui.retrieval.lay import explained
+from medqa_tui.retrieval.reading import Reader, vocabulary
 
 RECORDS = [record for card in load_cards() for record in card.to_passages()]
 WORDS = vocabulary(RECORDS)
@@ -74,7 +75,7 @@ def test_without_a_vocabulary_nothing_is_corrected() -> None:
 
 
 def test_lay_words_are_explained_once_and_not_where_they_are_said_already() -> None:
-    reading = READER.read("Throwing up all night, what helps against throwing up?")
+    reading = READER.read("Throwing up since noon, what helps against throwing up?")
     assert reading.added == ("vomiting",)
     assert reading.searched.endswith("(vomiting)")
     assert explained("throwing up, or vomiting") == ()
@@ -89,3 +90,24 @@ def test_the_list_of_lay_words_is_sound() -> None:
         assert lay == lay.lower().strip()
         assert 1 <= len(meant) <= 3
         assert all(word == word.lower().strip() and word and word != lay for word in meant)
+
+
+@pytest.mark.parametrize(
+    ("question", "meant"),
+    [
+        ("she throws it all up again", "vomiting"),
+        ("my heart is racing", "palpitations"),
+        ("hearts were racing past", "palpitations"),
+        ("throw the rubbish and only then stand up", None),
+    ],
+)
+def test_phrases_match_by_stems_with_a_word_or_two_between(
+    question: str, meant: str | None
+) -> None:
+    found = explained(question)
+    assert meant in found if meant else "vomiting" not in found
+
+
+def test_the_longest_phrase_takes_its_words() -> None:
+    assert explained("number two hurts") == ("bowel movement",)
+    assert explained("a number") == ()
