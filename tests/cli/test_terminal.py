@@ -96,7 +96,7 @@ def test_a_question_that_was_refused_is_no_topic(shell: pexpect.spawn) -> None:
 def test_ctrl_c_at_the_prompt_gives_another_prompt(shell: pexpect.spawn) -> None:
     shell.send("half a quest")
     shell.expect_exact("half a quest")
-    # The terminal may echo it before the line editor has taken over, which then throws the key away.
+    # Echoed by the terminal before the line editor has taken over, the first key may be lost.
     for _ in range(10):
         shell.sendintr()
         if shell.expect_exact([PROMPT, pexpect.TIMEOUT], timeout=10) == 0:
