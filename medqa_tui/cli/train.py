@@ -146,19 +146,13 @@ def _wanted(
     change: list[str],
     data_folder: Path | None,
 ) -> Wanted:
-    import re
 
     from medqa_tui.config import load_settings
     from medqa_tui.paths import get_paths
     from medqa_tui.training.presets import RerankPreset, read_preset
     from medqa_tui.training.sources import DATA_VARIABLE
 
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise UsageError(
-            "That is no name for an adapter.",
-            f"{name!r}: letters, digits, dots, hyphens and underscores are allowed.",
-            "medqa-tui train reranker --output my-reranker",
-        )
+    train_generator.require_name(name)
     pairs = [text.partition("=") for text in change]
     for key, equals, _ in pairs:
         if not equals:
@@ -169,6 +163,7 @@ def _wanted(
     from medqa_tui.training.rerank_job import Wanted
 
     paths = get_paths()
+    train_generator.require_free(paths.adapters / name, whole=False)
     settings = load_settings(options.current(ctx).overrides())
     base, base_id, revision = _base(paths, preset.base)
     variable = os.environ.get(DATA_VARIABLE)

@@ -136,17 +136,12 @@ def _wanted(
 ) -> tuple[Wanted, Active]:
     from medqa_tui.cli.train import require_training
     from medqa_tui.config import load_settings
-    from medqa_tui.models.adapters import require_name
     from medqa_tui.models.records import InstallRecord
     from medqa_tui.paths import get_paths
     from medqa_tui.training.generator_presets import Method, read_generator_preset
     from medqa_tui.training.sources import DATA_VARIABLE
 
-    try:
-        require_name(name)
-    except UsageError as error:
-        # The hint there names another command's option.
-        raise UsageError(error.title, error.detail, "Choose another: --output my-adapter") from None
+    require_name(name)
     pairs = [text.partition("=") for text in change]
     for key, equals, _ in pairs:
         if not equals:
@@ -170,7 +165,7 @@ def _wanted(
     variable = os.environ.get(DATA_VARIABLE)
     whole = Method(preset.method) is Method.FULL
     output_folder = (paths.models if whole else paths.adapters) / name
-    _require_free(output_folder, whole=whole)
+    require_free(output_folder, whole=whole)
     wanted = Wanted(
         name=name,
         base=base,
@@ -190,8 +185,30 @@ def _wanted(
     return wanted, active
 
 
-def _require_free(folder: Path, *, whole: bool) -> None:
-    """Refuse a name under which something lies that was not trained here."""
+def require_name(name: str) -> None:
+    """Refuse a name that no adapter trained here may have.
+
+    Raises:
+        UsageError: It is not a plain name, or a shipped adapter has it.
+    """
+    from medqa_tui.models import adapters
+
+    try:
+        adapters.require_name(name)
+    except UsageError as error:
+        # The hint there names another command's option.
+        raise UsageError(error.title, error.detail, "Choose another: --output my-adapter") from None
+
+
+def require_free(folder: Path, *, whole: bool) -> None:
+    """Refuse a name under which something lies that was not trained here.
+
+    Args:
+        whole: Whether a whole model is trained, and not an adapter.
+
+    Raises:
+        UsageError: Something that was downloaded has the name.
+    """
     from medqa_tui.models.records import InstallRecord
     from medqa_tui.training.own_model import TRAINED
 

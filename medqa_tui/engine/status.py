@@ -124,6 +124,7 @@ def engine_overrides(settings: Settings) -> dict[str, object]:
         "engine.watchdog": settings.engine.watchdog,
         "retrieval.pool": settings.retrieval.pool,
         "retrieval.rerank_depth": settings.retrieval.rerank_depth,
+        "retrieval.fusion": settings.retrieval.fusion,
     }
 
 
@@ -159,8 +160,14 @@ def _active(paths: Paths, settings: Settings) -> Active | None:
 def _identifying_files(paths: Paths, active: Active | None) -> list[Path]:
     """Return the small files that tell which models and which index are in use."""
     from medqa_tui.models.records import RECORD_NAME
+    from medqa_tui.models.shipped import CARD_NAME
 
     if active is None:
         return []
     records = [folder / RECORD_NAME for folder in active.model_dirs(paths)]
-    return [*records, active.index_dir(paths) / "manifest.json"]
+    # What is trained anew under the same name has another card.
+    adapters = [
+        folder for folder in (active.adapter_dir(paths), active.reranker_dir(paths)) if folder
+    ]
+    cards = [folder / name for folder in adapters for name in (CARD_NAME, RECORD_NAME)]
+    return [*records, *cards, active.index_dir(paths) / "manifest.json"]

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from medqa_tui.errors import UsageError
 from medqa_tui.generation import prompt
-from medqa_tui.models.files import sha256_file, sync_folder, sync_tree, write_atomic
+from medqa_tui.models.files import sha256_file, sync_tree, write_atomic
+from medqa_tui.models.install import place
 from medqa_tui.training import curve, runcard
 from medqa_tui.training.examples import Lesson, lessons
 from medqa_tui.training.generator_presets import GeneratorPreset, Method
@@ -198,9 +199,7 @@ def run(
     shutil.rmtree(staging, ignore_errors=True)
     _save(wanted, prepared, trained, staging)
     sync_tree(staging)
-    shutil.rmtree(wanted.output, ignore_errors=True)
-    staging.rename(wanted.output)
-    sync_folder(wanted.output.parent)
+    place(staging, wanted.output)
     shutil.rmtree(wanted.work, ignore_errors=True)
     return trained
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from medqa_tui.errors import UsageError
-from medqa_tui.models.files import sha256_file
+from medqa_tui.models.files import sha256_file, sync_tree
+from medqa_tui.models.install import place
 from medqa_tui.training import runcard
 from medqa_tui.training.groups import (
     Group,
@@ -174,12 +175,12 @@ def run(
     on_event(TrainEvent("measuring"))
     scores = reranker.score_groups(trained, prepared.validation, preset.max_tokens)
     outcome = measured(prepared.validation, scores)
-    part = wanted.output.with_name(wanted.output.name + ".part")
+    part = wanted.output.with_name(f".{wanted.output.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     reranker.save(trained.model, part, wanted.base_id)
     runcard.write_card(part, _card(wanted, prepared, outcome, trained.losses, trained.seconds))
-    shutil.rmtree(wanted.output, ignore_errors=True)
-    part.rename(wanted.output)
+    sync_tree(part)
+    place(part, wanted.output)
     shutil.rmtree(wanted.work, ignore_errors=True)
     return outcome
 
