@@ -113,7 +113,7 @@ def test_a_download_that_broke_off_goes_on_in_the_next_run(
     assert same(tmp_path / "into", tmp_path / "served")
     again = {each.path.rpartition("/")[2]: each for each in hub.requests[before:]}
     # Only what was missing is asked for: no listing, no finished file, and a range of this one.
-    assert set(again) == {path.name for path in (tmp_path / "served").iterdir()} - here
+    assert set(again) <= {path.name for path in (tmp_path / "served").iterdir()} - here
     assert again[FIRST.rpartition("/")[2]].start > 0
 
 
