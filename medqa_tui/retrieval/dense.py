@@ -23,6 +23,9 @@ _SEED = 100
 _BLOCK = 65_536
 # Vectors asked for a passage wanted: several views of one passage crowd the top.
 _FANOUT = 4
+# A graph asked for more than this part of its vectors is slower than looking at all of them, and
+# may miss some that no path leads to.
+_GRAPH_SHARE = 0.1
 
 
 class Graph(Protocol):
@@ -162,15 +165,12 @@ def exact_search(
     """
     import numpy as np
 
-    scores = np.empty(len(vectors), dtype=np.float32)
-    for start in range(0, len(vectors), _BLOCK):
-        block = np.asarray(vectors[start : start + _BLOCK], dtype=np.float32)
-        scores[start : start + _BLOCK] = block @ query
-    if allowed is not None:
-        rows = np.flatnonzero(allowed)
-        scores = scores[rows]
-    else:
-        rows = np.arange(len(vectors))
+    rows = np.arange(len(vectors)) if allowed is None else np.flatnonzero(allowed)
+    scores = np.empty(len(rows), dtype=np.float32)
+    for start in range(0, len(rows), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        block = vectors[part] if allowed is None else vectors[rows[part]]
+        scores[part] = np.asarray(block, dtype=np.float32) @ query
     k = min(k, len(rows))
     if k == 0:
         return []
@@ -219,8 +219,8 @@ class DenseIndex:
 
         Args:
             query: A unit vector, float32 (d,).
-            allowed: Which passages may be returned, bool (passages,). A graph cannot be
-                filtered without losing neighbours, so a filtered search is exact.
+            allowed: Which passages may be returned, bool (passages,). Where they are many, the
+                graph is asked for as many more; where they are few, each is looked at.
         """
         total = len(self._vectors)
         rows = None if allowed is None else allowed[self._owners]
@@ -237,12 +237,18 @@ class DenseIndex:
     def _nearest(
         self, query: NDArray[np.float32], k: int, rows: NDArray[np.bool_] | None
     ) -> list[tuple[int, float]]:
-        if rows is None and self._graph is not None:
+        share = 1.0 if rows is None else float(rows.mean())
+        if self._graph is not None and k <= share * _GRAPH_SHARE * len(self._vectors):
             try:
-                return self._ordered(query, self._graph.nearest(query, k))
+                found = self._graph.nearest(query, int(k / share))
             except RuntimeError as error:
                 self._graph = None
                 self._failure = str(error)
+            else:
+                found = found if rows is None else found[rows[found]]
+                # Those allowed may lie far from the question, and few of them among its nearest.
+                if len(found) >= k:
+                    return self._ordered(query, found)[:k]
         return exact_search(self._vectors, query, k, rows)
 
     def _ordered(

@@ -141,6 +141,41 @@ def test_the_graph_finds_what_exact_search_finds(graph):
     assert hits / 500 >= 0.98
 
 
+def test_a_filtered_search_agrees_with_exact_search_of_what_is_allowed(graph):
+    vectors, load = graph
+    owners = np.arange(len(vectors), dtype=np.int32)
+    fast = dense.DenseIndex(vectors, owners, load(*vectors.shape))
+    draw = np.random.default_rng(2)
+    for share in (0.9, 0.5, 0.2, 0.001, 0.0):
+        allowed = draw.random(len(vectors)) < share
+        hits = wanted = 0
+        for query in unit(20, seed=6):
+            right = {row for row, _ in dense.exact_search(vectors, query, 10, allowed)}
+            found = fast.search(query, 10, allowed)
+            assert all(allowed[row] for row, _ in found)
+            assert len(found) == len(right)
+            hits += len(right & {row for row, _ in found})
+            wanted += len(right)
+        assert hits >= 0.98 * wanted
+
+
+def test_what_is_allowed_is_found_however_far_away():
+    near, far = unit(2000), unit(2000)
+    near[:, 0], far[:, 0] = 3, -3
+    vectors = np.concatenate([near, far])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    class Nearest:
+        def nearest(self, query, k):
+            return np.argsort(-(vectors @ query), kind="stable")[:k]
+
+    index = dense.DenseIndex(vectors, np.arange(4000, dtype=np.int32), Nearest())
+    allowed = np.arange(4000) >= 2000
+    found = index.search(vectors[0], 10, allowed)
+    assert found == dense.exact_search(vectors, vectors[0], 10, allowed)
+    assert not index.exact
+
+
 def test_k_is_capped_at_the_count(graph):
     vectors, load = graph
     owners = np.arange(len(vectors), dtype=np.int32)
