@@ -3,7 +3,7 @@
 1. MedQuAD: a question of the development sample finds its own answer, among all answers, with no
    question indexed; MRR@10 and recall@10. 2. The same, where any row with the identical question
    counts. 3. Medication QA: a question finds its own answer among those of both sets. 4. LiveQA:
-   questions and answers indexed, nDCG@10 with gain label - 1.
+   questions and answers indexed, nDCG@10 with gain label - 1. 5. The same with answers alone.
 
 The arms are those of the program, over an index that it builds; each row is compared with the
 better arm by a paired bootstrap over the questions. `--work FOLDER` keeps the indexes: encoding
@@ -19,11 +19,12 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from _common import home, installed, machine, note, parser, report, table
@@ -34,7 +35,7 @@ from medqa_tui.corpus.record import CorpusInfo, PassageRecord
 from medqa_tui.corpus.store import CorpusStore
 from medqa_tui.domain import Passage
 from medqa_tui.offline import go_offline
-from medqa_tui.retrieval import fusion
+from medqa_tui.retrieval import fusion, reading
 from medqa_tui.retrieval.embedder import Embedder, EmbedderIdentity
 from medqa_tui.retrieval.index import build_index, verify_index
 from medqa_tui.retrieval.retriever import Mode, Retriever
@@ -47,12 +48,20 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One row of the table: an arm, or a fusion with some of its parts."""
+    """One row of the table: an arm, or a fusion with some of its parts.
+
+    Attributes:
+        weights: Names of weights in `fusion`, and what they are for this row.
+        share: What BM25 weighs if the best score of each query counts 1; None: it is not scaled.
+        explained: Whether lay words of a question are explained before it is searched for.
+    """
 
     name: str
     mode: Mode
     by: str = "scores"
     weights: Mapping[str, float] | None = None
+    share: float | None = None
+    explained: bool = True
 
 
 OURS = "this program"
@@ -61,6 +70,12 @@ WAYS = (
     Way("dense", "dense"),
     Way("plain RRF, k 60", "hybrid", by="rrf"),
     Way(
+        "cosine + .1 max-normalised BM25",
+        "hybrid",
+        weights={"PAIRS_WEIGHT": 0.0, "CROWDING_WEIGHT": 0.0},
+        share=0.1,
+    ),
+    Way(
         "cosine + BM25",
         "hybrid",
         weights={"PAIRS_WEIGHT": 0.0, "CROWDING_WEIGHT": 0.0},
@@ -68,6 +83,7 @@ WAYS = (
     Way("cosine + BM25 + pairs", "hybrid", weights={"CROWDING_WEIGHT": 0.0}),
     Way("cosine + BM25 - crowding", "hybrid", weights={"PAIRS_WEIGHT": 0.0}),
     Way("cosine - crowding", "hybrid", weights={"BM25_WEIGHT": 0.0, "PAIRS_WEIGHT": 0.0}),
+    Way("this program, lay words not explained", "hybrid", explained=False),
     Way(OURS, "hybrid"),
 )
 
@@ -159,19 +175,23 @@ def index_of(
 @contextmanager
 def weighted(way: Way) -> Iterator[None]:
     """Give the parts of the fused score the weights of `way` for a while."""
-    kept = {name: getattr(fusion, name) for name in way.weights or {}}
-    for name, value in (way.weights or {}).items():
-        setattr(fusion, name, value)
-    try:
+    with ExitStack() as changed:
+        for name, value in (way.weights or {}).items():
+            changed.enter_context(patch.object(fusion, name, value))
+        if not way.explained:
+            changed.enter_context(patch.object(reading, "explained", lambda text: ()))
         yield
-    finally:
-        for name, value in kept.items():
-            setattr(fusion, name, value)
 
 
-def ranking(retriever: Retriever, query: str, mode: Mode) -> list[str]:
+def ranking(retriever: Retriever, query: str, way: Way) -> list[str]:
     """Return the first documents, `corpus:id`, best first, each once."""
-    found = retriever.search(query, _PASSAGES, mode=mode, rerank=False).evidence
+    if way.share is None:
+        found = retriever.search(query, _PASSAGES, mode=way.mode, rerank=False).evidence
+    else:
+        best = retriever.search(query, 1, mode="bm25", rerank=False).evidence
+        weight = way.share / best[0].scores.bm25 if best else 0.0
+        with patch.object(fusion, "BM25_WEIGHT", weight):
+            found = retriever.search(query, _PASSAGES, mode=way.mode, rerank=False).evidence
     names = dict.fromkeys(f"{i.passage.corpus}:{i.passage.document}" for i in found)
     return list(names)[:DEPTH]
 
@@ -206,7 +226,7 @@ def ndcg(gains: Mapping[str, Mapping[str, int]]) -> Callable[[str, list[str]], f
 
 
 def measures(rows: list[dict[str, Any]], meds: list[dict[str, Any]]) -> list[Measure]:
-    """Return the four measures."""
+    """Return the measures, in their order."""
     by_id = {row["id"]: row for row in rows}
     sample = (data() / "medquad_dev_sample.txt").read_text(encoding="utf-8").split()
     alike: dict[str, set[str]] = {}
@@ -226,6 +246,7 @@ def measures(rows: list[dict[str, Any]], meds: list[dict[str, Any]]) -> list[Mea
             *("Medication QA", "both", meds_asked, reciprocal(meds_own)), recall=recall(meds_own)
         ),
         Measure("LiveQA, nDCG@10", "questions", lay, ndcg(gains)),
+        Measure("LiveQA, no question indexed", "answers", lay, ndcg(gains)),
     ]
 
 
@@ -264,7 +285,7 @@ def measured(
         with weighted(way):
             for query, text in measure.queries.items():
                 if (measure.index, way.name, query) not in known:
-                    found_now = ranking(retriever, text, way.mode)
+                    found_now = ranking(retriever, text, way)
                     known[measure.index, way.name, query] = found_now
         lists = {query: known[measure.index, way.name, query] for query in measure.queries}
         values = [measure.value(query, names) for query, names in lists.items()]
@@ -290,7 +311,7 @@ def cells(found: dict[str, tuple[list[float], list[float]]]) -> dict[str, str]:
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--work", type=Path, help="folder that keeps the indexes")
-    options.add_argument("--measures", type=int, nargs="*", default=[1, 2, 3, 4])
+    options.add_argument("--measures", type=int, nargs="*", default=[1, 2, 3, 4, 5])
     chosen = options.parse_args()
     home()
     go_offline()
