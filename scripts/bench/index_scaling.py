@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _common import machine, megabytes, note, parser, report, resident, table
+from _common import home, installed, machine, megabytes, note, parser, report, resident, table
 
+from medqa_tui.offline import go_offline
 from medqa_tui.retrieval import dense
-from medqa_tui.retrieval.manifest import GRAPH_FILES, Storage
+from medqa_tui.retrieval.embedder import Embedder
+from medqa_tui.retrieval.manifest import GRAPH_FILES, VECTORS_FILE, IndexManifest, Storage
 
 DIMENSION = 384
 STORAGES: tuple[Storage, ...] = ("float32", "int8")
@@ -85,10 +87,22 @@ def child(folder: Path, storage: Storage) -> dict[str, Any]:
     }
 
 
-def measure(count: int, folder: Path) -> list[dict[str, Any]]:
-    """Return the figures of each way to keep `count` vectors."""
-    vectors = made(count, seed=count)
-    asked = queries(vectors)
+def real(questions: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return the vectors of the installed index, and those of questions, one a line."""
+    home()
+    go_offline()
+    paths, active = installed()
+    folder = active.index_dir(paths)
+    root = IndexManifest.read(folder).folder(folder)
+    embedder = Embedder.load(active.embedder_dir(paths))
+    lines = questions.read_text(encoding="utf-8").splitlines()
+    asked = np.stack([embedder.encode_query(line) for line in lines if line.strip()])
+    return np.load(root / VECTORS_FILE).astype(np.float32), asked
+
+
+def measure(vectors: np.ndarray, asked: np.ndarray, folder: Path) -> list[dict[str, Any]]:
+    """Return the figures of each way to keep `vectors`."""
+    count = len(vectors)
     right = [[row for row, _ in dense.exact_search(vectors, query, _K)] for query in asked]
     np.save(folder / "vectors.npy", vectors)
     np.save(folder / "halved.npy", vectors.astype(np.float16))
@@ -146,12 +160,18 @@ def main() -> None:
         print(json.dumps(child(Path(sys.argv[2]), sys.argv[3])))  # type: ignore[arg-type]
         return
     options = parser(__doc__)
-    options.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
+    options.add_argument("--sizes", type=int, nargs="*", default=[10_000, 50_000, 100_000])
+    options.add_argument("--questions", type=Path, help="ask these of the installed index")
     chosen = options.parse_args()
     rows: list[dict[str, Any]] = []
     for count in chosen.sizes:
+        vectors = made(count, seed=count)
         with tempfile.TemporaryDirectory(prefix="medqa-bench-") as name:
-            rows += measure(count, Path(name))
+            rows += measure(vectors, queries(vectors), Path(name))
+    if chosen.questions:
+        with tempfile.TemporaryDirectory(prefix="medqa-bench-") as name:
+            found = measure(*real(chosen.questions), Path(name))
+        rows += [{**row, "installed": True} for row in found]
     figures = table(
         [
             *("vectors", "kept as", "build, s", "graph, bytes a passage", "on disk", "resident"),
@@ -159,7 +179,7 @@ def main() -> None:
         ],
         [
             [
-                f"{row['vectors']:,}",
+                f"{row['vectors']:,}" + (" (installed)" if row.get("installed") else ""),
                 row["storage"],
                 f"{row['build_s']:.0f}",
                 f"{row['graph_bytes']:.0f}",
