@@ -6,8 +6,9 @@
    questions and answers indexed, nDCG@10 with gain label - 1. 5. The same with answers alone.
 
 The arms are those of the program, over an index that it builds; each row is compared with the
-better arm by a paired bootstrap over the questions. `--work FOLDER` keeps the indexes: encoding
-takes most of the time. The data are in the folder that MEDQA_BENCH_DATA names.
+better arm by a paired bootstrap over the questions. `--rerank DEPTH` adds the re-ranker, which is
+compared with this program without it. `--work FOLDER` keeps the indexes: encoding takes most of the
+time. The data are in the folder that MEDQA_BENCH_DATA names.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,10 +36,12 @@ from medqa_tui.corpus.chunk import chunk_text
 from medqa_tui.corpus.record import CorpusInfo, PassageRecord
 from medqa_tui.corpus.store import CorpusStore
 from medqa_tui.domain import Passage
+from medqa_tui.models.shipped import shipped_folder
 from medqa_tui.offline import go_offline
 from medqa_tui.retrieval import fusion, reading
 from medqa_tui.retrieval.embedder import Embedder, EmbedderIdentity
 from medqa_tui.retrieval.index import build_index, verify_index
+from medqa_tui.retrieval.reranker import Reranker
 from medqa_tui.retrieval.retriever import Mode, Retriever
 
 DEPTH = 10
@@ -54,6 +58,7 @@ class Way:
         weights: Names of weights in `fusion`, and what they are for this row.
         share: What BM25 weighs if the best score of each query counts 1; None: it is not scaled.
         explained: Whether lay words of a question are explained before it is searched for.
+        depth: How many passages are re-ranked.
     """
 
     name: str
@@ -62,6 +67,7 @@ class Way:
     weights: Mapping[str, float] | None = None
     share: float | None = None
     explained: bool = True
+    depth: int = 0
 
 
 OURS = "this program"
@@ -118,6 +124,22 @@ class Remembering:
         return self._queries[query]
 
 
+class RememberingReranker:
+    """A re-ranker that scores a pair once, however many depths are measured."""
+
+    def __init__(self, reranker: Reranker) -> None:
+        self._reranker = reranker
+        self._pairs: dict[tuple[str, str], float] = {}
+        self.depth = reranker.depth
+        self.retrieval_weight = reranker.retrieval_weight
+
+    def score(self, query: str, texts: Sequence[str]) -> list[float]:
+        new = [text for text in texts if (query, text) not in self._pairs]
+        for text, score in zip(new, self._reranker.score(query, new), strict=True):
+            self._pairs[query, text] = score
+        return [self._pairs[query, text] for text in texts]
+
+
 def read(name: str) -> list[dict[str, Any]]:
     """Return the records of one file of the benchmark's data."""
     with gzip.open(data() / name, "rt", encoding="utf-8") as file:
@@ -145,7 +167,11 @@ def passages(
 
 @contextmanager
 def index_of(
-    name: str, work: Path, embedder: Remembering, corpora: Mapping[str, Iterable[PassageRecord]]
+    name: str,
+    work: Path,
+    embedder: Remembering,
+    reranker: RememberingReranker | None,
+    corpora: Mapping[str, Iterable[PassageRecord]],
 ) -> Iterator[Callable[[Way], Retriever]]:
     """Build an index, or bring it up to date, and open it for one way of searching."""
     folder = work / name
@@ -159,15 +185,15 @@ def index_of(
 
         if verify_index(folder / "index", store, embedder):
             build_index(store, embedder, folder / "index", told)
-        opened: dict[str, Retriever] = {}
+        opened: dict[tuple[str, int], Retriever] = {}
 
         def open_for(way: Way) -> Retriever:
-            if way.by not in opened:
-                settings = RetrievalSettings(fusion=way.by)
-                opened[way.by] = Retriever.open(
-                    folder / "index", store, embedder, settings=settings
+            if (way.by, way.depth) not in opened:
+                settings = RetrievalSettings(fusion=way.by, rerank_depth=way.depth)
+                opened[way.by, way.depth] = Retriever.open(
+                    folder / "index", store, embedder, reranker, settings
                 )
-            return opened[way.by]
+            return opened[way.by, way.depth]
 
         yield open_for
 
@@ -186,7 +212,8 @@ def weighted(way: Way) -> Iterator[None]:
 def ranking(retriever: Retriever, query: str, way: Way) -> list[str]:
     """Return the first documents, `corpus:id`, best first, each once."""
     if way.share is None:
-        found = retriever.search(query, _PASSAGES, mode=way.mode, rerank=False).evidence
+        rerank = way.depth > 0
+        found = retriever.search(query, _PASSAGES, mode=way.mode, rerank=rerank).evidence
     else:
         best = retriever.search(query, 1, mode="bm25", rerank=False).evidence
         weight = way.share / best[0].scores.bm25 if best else 0.0
@@ -250,6 +277,11 @@ def measures(rows: list[dict[str, Any]], meds: list[dict[str, Any]]) -> list[Mea
     ]
 
 
+def first(measure: Measure, count: int) -> Measure:
+    """Return a measure of its first `count` queries."""
+    return replace(measure, queries=dict(islice(measure.queries.items(), count)))
+
+
 def _plain(text: str) -> str:
     return " ".join(text.lower().split())
 
@@ -275,12 +307,13 @@ def difference(values: list[float], against: list[float]) -> tuple[float, float,
 
 def measured(
     measure: Measure,
+    ways: Sequence[Way],
     open_for: Callable[[Way], Retriever],
     known: dict[tuple[str, str, str], list[str]],
 ) -> dict[str, tuple[list[float], list[float]]]:
     """Return, of each way, the value and the recall of every query; `known` keeps the lists."""
     found = {}
-    for way in WAYS:
+    for way in ways:
         retriever = open_for(way)
         with weighted(way):
             for query, text in measure.queries.items():
@@ -295,14 +328,19 @@ def measured(
     return found
 
 
-def cells(found: dict[str, tuple[list[float], list[float]]]) -> dict[str, str]:
-    """Return each way's mean, recall, and what it is above the better arm."""
+def cells(found: dict[str, tuple[list[float], list[float]]], ways: Sequence[Way]) -> dict[str, str]:
+    """Return each way's mean, recall, and what it is above the better arm.
+
+    What is re-ranked is compared with what was re-ranked.
+    """
     better = max(("BM25", "dense"), key=lambda name: float(np.mean(found[name][0])))
     shown = {}
-    for name, (values, hits) in found.items():
+    for way in ways:
+        name, (values, hits) = way.name, found[way.name]
         text = f"{np.mean(values):.3f}" + (f" / {np.mean(hits):.3f}" if hits else "")
         if name not in {"BM25", "dense"}:
-            gap, low, high = difference(values, found[better][0])
+            against = OURS if way.depth else better
+            gap, low, high = difference(values, found[against][0])
             text += f" ({gap:+.3f} [{low:+.3f}, {high:+.3f}])"
         shown[name] = text
     return shown
@@ -312,30 +350,43 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--work", type=Path, help="folder that keeps the indexes")
     options.add_argument("--measures", type=int, nargs="*", default=[1, 2, 3, 4, 5])
+    options.add_argument("--rerank", type=int, nargs="*", default=[], help="passages re-ranked")
+    options.add_argument("--reranker", default="medqa-rerank", help="a shipped name or a folder")
+    options.add_argument("--queries", type=int, help="only the first so many of each measure")
     chosen = options.parse_args()
     home()
     go_offline()
     on = machine("torch", "sentence-transformers", "hnswlib", "bm25s")
     paths, active = installed()
-    embedder = Remembering(Embedder.load(active.embedder_dir(paths)))
+    base = active.embedder_dir(paths)
+    embedder = Remembering(Embedder.load(base))
+    folder = shipped_folder(chosen.reranker) or Path(chosen.reranker)
+    reranker = (
+        RememberingReranker(Reranker.load(folder, base_folder=base)) if chosen.rerank else None
+    )
+    reranked = [Way(f"re-ranked, depth {n}", "hybrid", depth=n) for n in sorted(chosen.rerank)]
+    ways = [*WAYS, *reranked]
     rows, meds = read("medquad.jsonl.gz"), read("medication_qa_2019.jsonl.gz")
     columns: dict[str, dict[str, str]] = {}
     known: dict[tuple[str, str, str], list[str]] = {}
     with TemporaryDirectory(prefix="medqa-bench-") as temporary:
         work = chosen.work or Path(temporary)
         wanted = [m for n, m in enumerate(measures(rows, meds), 1) if n in chosen.measures]
+        if chosen.queries:
+            wanted = [first(measure, chosen.queries) for measure in wanted]
         for name in dict.fromkeys(measure.index for measure in wanted):
             corpora = {"medquad": passages("medquad", rows, questions=name == "questions")}
             if name == "both":
                 corpora["medication"] = passages("medication", meds, questions=False)
-            with index_of(name, work, embedder, corpora) as open_for:
+            with index_of(name, work, embedder, reranker, corpora) as open_for:
                 for measure in wanted:
                     if measure.index == name:
-                        columns[measure.name] = cells(measured(measure, open_for, known))
-    lines = [[way.name, *(column[way.name] for column in columns.values())] for way in WAYS]
+                        values = measured(measure, ways, open_for, known)
+                        columns[measure.name] = cells(values, ways)
+    lines = [[way.name, *(column[way.name] for column in columns.values())] for way in ways]
     about = (
         "MRR@10 / recall@10, and nDCG@10 for LiveQA; in brackets the difference from the better of "
-        "BM25 and dense, with its 95% interval."
+        "BM25 and dense, with its 95% interval; of what is re-ranked, from this program without it."
     )
     report("Finding answers", on, [about, table(["", *columns], lines)], columns, chosen.output)
 
