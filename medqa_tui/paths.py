@@ -53,6 +53,11 @@ class Paths:
     def logs(self) -> Path:
         return self.state / "logs"
 
+    @property
+    def trainings(self) -> Path:
+        """What each training tells of itself while it runs, and how it ended."""
+        return self.state / "training"
+
 
 def get_paths() -> Paths:
     """Return the folders in force now; `MEDQA_HOME` overrides all of them."""

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medqa_tui.cli import diagnostics, options, output, train_generator
+from medqa_tui.cli import diagnostics, options, output, train_generator, train_runs
 from medqa_tui.errors import ExitCode, MedQAError, NotSetUpError, UsageError
 
 if TYPE_CHECKING:
     from medqa_tui.paths import Paths
-    from medqa_tui.training.progress import TrainEvent
     from medqa_tui.training.rerank_job import Outcome, Prepared, Wanted
 
 app = options.new_app("Train an adapter from questions and answers.")
@@ -27,6 +26,7 @@ def _group() -> None:
 
 
 app.command("generator")(train_generator.command)
+app.command("list")(train_runs.command)
 
 
 @app.command()
@@ -80,9 +80,14 @@ def reranker(
     from medqa_tui.training import rerank_job
 
     cancel = threading.Event()
-    with interrupt.first_calls(cancel.set):
+    with (
+        interrupt.first_calls(cancel.set),
+        train_runs.recorded(
+            wanted.name, "reranker", wanted.output, cancel, resume=resume, dry_run=dry_run
+        ) as record,
+    ):
         with diagnostics.StatusLine("Reading the data") as line:
-            prepared = rerank_job.prepare(wanted, lambda event: _show(line, event), cancel)
+            prepared = rerank_job.prepare(wanted, train_runs.telling(line, record), cancel)
         _tell_data(prepared)
         if dry_run:
             _tell_plan(ctx, wanted, prepared)
@@ -92,7 +97,7 @@ def reranker(
                 wanted,
                 prepared,
                 resume=resume,
-                on_event=lambda event: _show(line, event),
+                on_event=train_runs.telling(line, record),
                 cancel=cancel,
             )
     _tell_outcome(ctx, wanted, outcome)
@@ -118,10 +123,6 @@ def _use(ctx: typer.Context, wanted: Wanted) -> None:
         )
     replace(active, reranker=wanted.name).write(get_paths())
     diagnostics.note(f"The profile {profile} searches with {wanted.name} from now on.")
-
-
-def _show(line: diagnostics.StatusLine, event: TrainEvent) -> None:
-    line.show(event.message, event.done / event.total if event.total else None)
 
 
 def require_training() -> None:

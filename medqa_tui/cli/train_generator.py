@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medqa_tui.cli import diagnostics, options, output, terminal
+from medqa_tui.cli import diagnostics, options, output, terminal, train_runs
 from medqa_tui.errors import ExitCode, NotSetUpError, UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from medqa_tui.paths import Paths
     from medqa_tui.training.generator import Trained
     from medqa_tui.training.generator_job import Prepared, Wanted
-    from medqa_tui.training.progress import TrainEvent
 
 
 def command(
@@ -84,9 +83,14 @@ def command(
     from medqa_tui.training import generator_job
 
     cancel = threading.Event()
-    with interrupt.first_calls(cancel.set):
+    with (
+        interrupt.first_calls(cancel.set),
+        train_runs.recorded(
+            wanted.name, "generator", wanted.output, cancel, resume=resume, dry_run=dry_run
+        ) as record,
+    ):
         with diagnostics.StatusLine("Reading the data") as line:
-            prepared = generator_job.prepare(wanted, lambda event: _show(line, event), cancel)
+            prepared = generator_job.prepare(wanted, train_runs.telling(line, record), cancel)
         _tell_data(prepared)
         if dry_run:
             _tell_plan(ctx, wanted, prepared)
@@ -96,7 +100,7 @@ def command(
                 wanted,
                 prepared,
                 resume=resume,
-                on_event=lambda event: _show(line, event),
+                on_event=train_runs.telling(line, record),
                 cancel=cancel,
             )
     _tell_outcome(ctx, wanted, trained)
@@ -234,10 +238,6 @@ def _active(paths: Paths, profile: str) -> Active:
             f"medqa-tui setup --profile {'starter' if active else profile}",
         )
     return active
-
-
-def _show(line: diagnostics.StatusLine, event: TrainEvent) -> None:
-    line.show(event.message, event.done / event.total if event.total else None)
 
 
 def _tell_data(prepared: Prepared) -> None:

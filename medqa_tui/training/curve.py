@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,8 +15,11 @@ Points = Sequence[tuple[int, float]]
 
 
 def line(points: Points, width: int = 60, *, unicode: bool = True) -> str:
-    """Return the losses as one line of blocks, the highest a full one."""
-    values = [loss for _, loss in points]
+    """Return the losses as one line of blocks, the highest a full one.
+
+    What is no number, as after a run that went wrong, is left out.
+    """
+    values = [loss for _, loss in points if math.isfinite(loss)]
     if not values:
         return ""
     width = min(width, len(values))

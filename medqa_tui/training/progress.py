@@ -17,6 +17,7 @@ class TrainEvent:
         loss: The mean loss since the last event, while training.
         rate: Of what is counted, how much a second since the run began or went on.
         left: Seconds to go at that rate.
+        validation: The mean loss on what was kept out, after a measurement.
     """
 
     phase: str
@@ -26,10 +27,14 @@ class TrainEvent:
     rate: float | None = None
     left: float | None = None
     unit: str = "pairs"
+    validation: float | None = None
 
     @property
     def message(self) -> str:
         """The event in words."""
+        if self.validation is not None:
+            at = f"step {self.done} of {self.total}"
+            return f"Training: {at}, validation loss {self.validation:.3f}"
         if self.loss is None:
             return self.phase.capitalize()
         parts = [f"step {self.done} of {self.total}", f"loss {self.loss:.3f}"]

@@ -125,7 +125,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         if state.global_step:
             self._best.recall(state.log_history)
         else:
-            self._best.look(model, 0, state.log_history)
+            self._look(model, state)
         self._began = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
@@ -135,7 +135,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         # The end is told whatever the distance to the last word.
         control.should_log = control.should_log or step == state.max_steps
         # Before the checkpoint of this step, which then holds what was measured.
-        if over and self._best.look(model, step, state.log_history):
+        if over and self._look(model, state):
             control.should_training_stop = True
         self._end_if_asked(control)
 
@@ -156,6 +156,13 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             )
         )
         self._end_if_asked(control)
+
+    def _look(self, model: Any, state: Any) -> bool:
+        known = len(self._best.history)
+        over = self._best.look(model, state.global_step, state.log_history)
+        for step, loss in self._best.history[known:]:
+            self._on_event(TrainEvent("training", step, state.max_steps, validation=loss))
+        return over
 
     def _read(self, begin: int, end: int) -> int:
         return sum(self._tokens[begin * self._accumulation : end * self._accumulation])
