@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medqa_tui.cli import completing, diagnostics, options, output, terminal
+from medqa_tui.cli import asking, completing, diagnostics, options, output, terminal
 from medqa_tui.errors import ExitCode, MedQAError, UsageError
 
 if TYPE_CHECKING:
@@ -146,11 +146,7 @@ def _again(error: UsageError) -> bool:
     if not terminal.is_terminal(sys.stdin):
         return False
     diagnostics.report(error)
-    try:
-        said = output.read_line("Edit it again? [Y/n] ")
-    except EOFError:
-        return False
-    return said.strip().casefold() in {"", "y", "yes"}
+    return asking.agrees("Edit it again?", by_default=True)
 
 
 def _check_words(key: str, value: str) -> None:

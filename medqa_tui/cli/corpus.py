@@ -7,11 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medqa_tui.cli import corpus_show, corpus_switch, corpus_work, diagnostics, options, output
+from medqa_tui.cli import (
+    asking,
+    corpus_show,
+    corpus_switch,
+    corpus_work,
+    diagnostics,
+    options,
+    output,
+)
 from medqa_tui.cli.corpus_cards import emit
 from medqa_tui.errors import ExitCode, MedQAError, UsageError
 
 if TYPE_CHECKING:
+    from medqa_tui.corpus.indexing import Indexed
     from medqa_tui.corpus.library import Outcome, Preview
 
 app = options.new_app("Add, look at, update and remove what the answers can come from.")
@@ -154,7 +163,9 @@ def update(
         diagnostics.warn(f"{name}: {failed}")
     for outcome in outcomes:
         corpus_work.tell(outcome)
-    _emit_outcomes(ctx, outcomes, indexed=corpus_work.index(ctx, skip=no_index))
+    removed = any(each.change.removed or each.change.changed for each in outcomes)
+    indexed = corpus_work.index(ctx, skip=no_index, removed=removed)
+    _emit_outcomes(ctx, outcomes, indexed=indexed)
     return next((failed.exit_code for failed in failures.values()), ExitCode.OK)
 
 
@@ -166,9 +177,9 @@ def remove(
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
     no_index: _NoIndex = False,
 ) -> int:
-    """Delete a corpus; its text is overwritten on disk, and taken out of the index."""
+    """Delete a corpus; its text is overwritten on disk, and taken out of every search index."""
     info = corpus_work.require(name)
-    corpus_work.confirm(
+    asking.before_deleting(
         ctx,
         f"Delete {name} ({info.passages} passages) for good?",
         yes=yes,
@@ -176,9 +187,9 @@ def remove(
     )
     with corpus_work.library(ctx, f"Removing {name}") as library:
         gone = library.remove(name)
-    indexed = corpus_work.index(ctx, skip=no_index)
+    indexed = corpus_work.index(ctx, skip=no_index, removed=True)
     if options.current(ctx).json:
-        emit({"removed": name, "passages": gone.passages, "indexed": indexed})
+        emit({"removed": name, "passages": gone.passages, **_index_record(indexed)})
     return ExitCode.OK
 
 
@@ -205,7 +216,7 @@ def _show_preview(ctx: typer.Context, seen: Preview) -> None:
     diagnostics.note("Nothing was stored.")
 
 
-def _emit_outcomes(ctx: typer.Context, outcomes: list[Outcome], *, indexed: bool) -> None:
+def _emit_outcomes(ctx: typer.Context, outcomes: list[Outcome], *, indexed: Indexed) -> None:
     if not options.current(ctx).json:
         return
     rows = [
@@ -220,4 +231,8 @@ def _emit_outcomes(ctx: typer.Context, outcomes: list[Outcome], *, indexed: bool
         }
         for each in outcomes
     ]
-    emit({"corpora": rows, "indexed": indexed})
+    emit({"corpora": rows, **_index_record(indexed)})
+
+
+def _index_record(indexed: Indexed) -> dict[str, object]:
+    return {"indexed": indexed.current, "behind": list(indexed.behind)}

@@ -1,25 +1,27 @@
-"""What the commands that change a corpus share: the lock, progress, questions, the index after."""
+"""What the commands that change a corpus share: the lock, progress, the index after."""
 
 from __future__ import annotations
 
 import re
-import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from medqa_tui.cli import diagnostics, interrupt, options, output, terminal
-from medqa_tui.errors import ExitCode, NotSetUpError, UsageError
+from medqa_tui.cli import diagnostics, interrupt, options
+from medqa_tui.errors import NotSetUpError, UsageError
 
 if TYPE_CHECKING:
+    from medqa_tui.config import Settings
+    from medqa_tui.corpus.indexing import Indexed
     from medqa_tui.corpus.library import CorpusLibrary, Outcome
     from medqa_tui.corpus.record import CorpusInfo
     from medqa_tui.corpus.store import CorpusStore
+    from medqa_tui.paths import Paths
     from medqa_tui.setup.child import Message
 
 _NOT_IN_NAME = re.compile(r"[^a-z0-9._-]+")
@@ -102,16 +104,46 @@ def library(ctx: typer.Context, label: str) -> Iterator[CorpusLibrary]:
             raise disk_error(error, paths.data) from error
 
 
-def index(ctx: typer.Context, *, skip: bool) -> bool:
-    """Bring the search index up to date, and return whether it is; `skip` leaves it for later."""
+def index(ctx: typer.Context, *, skip: bool, removed: bool = False) -> Indexed:
+    """Have the search indexes follow the corpora; `skip` leaves them for later.
+
+    Args:
+        removed: Whether they hold what is no longer in the corpora.
+    """
+    from medqa_tui.corpus.indexing import LATER, Indexed, update_indexes
+
+    if skip:
+        left = "still with words and vectors of what was removed" if removed else "as it was"
+        diagnostics.note(f"The search index is {left}. To bring it up to date: {LATER}")
+        return Indexed(current=False)
+    with _following(ctx) as work:
+        indexed = update_indexes(*work)
+    if indexed.current:
+        diagnostics.note("The search index is up to date.")
+    else:
+        diagnostics.note("No models are set up yet: medqa-tui setup builds the search index.")
+    _tell_behind(indexed.behind)
+    return indexed
+
+
+def index_others(ctx: typer.Context) -> None:
+    """Take what was removed out of the indexes of other profiles, and say which are behind."""
+    from medqa_tui.corpus.indexing import update_others
+
+    with _following(ctx) as work:
+        behind = update_others(*work)
+    _tell_behind(behind)
+
+
+@contextmanager
+def _following(
+    ctx: typer.Context,
+) -> Iterator[tuple[Paths, Settings, Callable[[Message], None], threading.Event]]:
+    """Yield what a step of `corpus.indexing` works with; the lock is held, progress is shown."""
     from medqa_tui.config import load_settings
-    from medqa_tui.corpus.indexing import LATER, update_index
     from medqa_tui.paths import get_paths
     from medqa_tui.setup.lock import setup_lock
 
-    if skip:
-        diagnostics.note(f"The search index was left as it is. To bring it up to date: {LATER}")
-        return False
     paths, cancel = get_paths(), threading.Event()
     settings = load_settings(options.current(ctx).overrides())
     with diagnostics.StatusLine("Bringing the search index up to date") as line:
@@ -122,12 +154,15 @@ def index(ctx: typer.Context, *, skip: bool) -> bool:
             line.show(message["message"], done / total if total else None, amount)
 
         with interrupt.first_calls(cancel.set), setup_lock(paths, _on_wait, cancel):
-            indexed = update_index(paths, settings, on_progress, cancel)
-    if indexed:
-        diagnostics.note("The search index is up to date.")
-    else:
-        diagnostics.note("No models are set up yet: medqa-tui setup builds the search index.")
-    return indexed
+            yield paths, settings, on_progress, cancel
+
+
+def _tell_behind(profiles: tuple[str, ...]) -> None:
+    for name in profiles:
+        diagnostics.note(
+            f"The search index of the profile {name} lacks what is new. To bring it up to date:"
+            f" medqa-tui --profile {name} index build"
+        )
 
 
 def _on_wait() -> None:
@@ -166,26 +201,6 @@ def require(name: str) -> CorpusInfo:
 
     with open_store() as store:
         return names.require(store, name)
-
-
-def confirm(ctx: typer.Context, question: str, *, yes: bool, again: str) -> None:
-    """Return if the user wants it.
-
-    Raises:
-        UsageError: Nobody can be asked.
-        Exit: They do not.
-    """
-    if yes:
-        return
-    if options.current(ctx).json or not terminal.is_terminal(sys.stdin):
-        raise UsageError("This deletes for good and needs a yes.", "Nothing was deleted.", again)
-    try:
-        said = output.read_line(f"{question} [y/N] ")
-    except EOFError:
-        said = ""
-    if said.strip().lower() not in ("y", "yes"):
-        diagnostics.note("Nothing was deleted.")
-        raise typer.Exit(ExitCode.FAILURE)
 
 
 def tell(outcome: Outcome) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medqa_tui.cli import diagnostics, interrupt, options, output, terminal
+from medqa_tui.cli import asking, diagnostics, interrupt, options, output, terminal
 from medqa_tui.cli.files import require_free, write_private
 from medqa_tui.doctor.report import Check, CheckStatus, fail, ok
 from medqa_tui.errors import ExitCode, UsageError
@@ -132,11 +132,7 @@ def _agreed(chosen: options.Options) -> bool:
     """Ask, where somebody can answer, whether to repair."""
     if chosen.json or not (terminal.is_terminal(sys.stdin) and terminal.is_terminal(sys.stderr)):
         return False
-    try:
-        said = output.read_line("Repair what can be repaired? [Y/n] ")
-    except EOFError:
-        return False
-    return said.strip().casefold() in {"", "y", "yes"}
+    return asking.agrees("Repair what can be repaired?", by_default=True)
 
 
 def _report(paths: Paths, found: list[Check], chosen: options.Options, file: Path | None) -> int:

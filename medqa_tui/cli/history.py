@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medqa_tui.cli import diagnostics, history_files, options, output, terminal
+from medqa_tui.cli import asking, diagnostics, history_files, options, output, terminal
 from medqa_tui.cli.history_shared import (
     Since,
     counted,
@@ -20,7 +20,7 @@ from medqa_tui.cli.history_shared import (
     row,
     status,
 )
-from medqa_tui.errors import ExitCode, UsageError
+from medqa_tui.errors import ExitCode
 
 if TYPE_CHECKING:
     from medqa_tui.history.search import Found, Hit
@@ -156,7 +156,9 @@ def delete(ctx: typer.Context, ids: Ids, *, yes: Yes = False) -> int:
     for id in ids:
         find(store, id)
     what = f"question {ids[0]}" if len(ids) == 1 else counted(len(ids))
-    _confirm(ctx, f"Delete {what} for good?", yes=yes, again="medqa-tui history delete --yes")
+    asking.before_deleting(
+        ctx, f"Delete {what} for good?", yes=yes, again="medqa-tui history delete --yes"
+    )
     deleted = [id for id in dict.fromkeys(ids) if store.delete(id)]
     if options.current(ctx).json:
         output.emit_json(record({"deleted": deleted}))
@@ -175,7 +177,7 @@ def purge(ctx: typer.Context, *, yes: Yes = False) -> int:
     if total or damaged:
         also = f" and {damaged} damaged files that were kept" if damaged else ""
         question = f"Delete {counted(total)} with their answers{also} for good?"
-        _confirm(ctx, question, yes=yes, again="medqa-tui history purge --yes")
+        asking.before_deleting(ctx, question, yes=yes, again="medqa-tui history purge --yes")
     deleted = store.purge() if store.database.path.exists() or damaged else 0
     if options.current(ctx).json:
         output.emit_json(record({"deleted": deleted, "damaged_files": damaged}))
@@ -242,26 +244,6 @@ def _pieces(line: str, marks: list[tuple[int, int]]) -> list[tuple[str, str]]:
             pieces += [(line[at:begin], ""), (line[begin:stop], "bold yellow")]
             at = stop
     return [*pieces, (line[at:], "")]
-
-
-def _confirm(ctx: typer.Context, question: str, *, yes: bool, again: str) -> None:
-    """Return if the user agrees.
-
-    Raises:
-        UsageError: There is nobody to ask.
-        typer.Abort: The user does not agree.
-    """
-    if yes:
-        return
-    if options.current(ctx).json or not terminal.is_terminal(sys.stdin):
-        raise UsageError("This deletes for good and needs a yes.", "Nothing was deleted.", again)
-    try:
-        said = output.read_line(f"{question} [y/N] ")
-    except EOFError:
-        said = ""
-    if said.strip().lower() not in ("y", "yes"):
-        diagnostics.note("Nothing was deleted.")
-        raise typer.Exit(ExitCode.FAILURE)
 
 
 def _print(entry: Entry) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medqa_tui.cli import completing, diagnostics, interrupt, options, output, terminal
+from medqa_tui.cli import asking, completing, diagnostics, interrupt, options, output
 from medqa_tui.cli.adapter_display import megabytes
 from medqa_tui.errors import ExitCode
 
@@ -121,28 +120,27 @@ def remove(
 ) -> int:
     """Delete a profile's models and index; what other profiles share stays, as do adapters.
 
-    Exit codes: 0 deleted, 1 not wanted after all, 2 there is no such profile, or it is in use.
+    Exit codes: 0 deleted, 1 not wanted after all, 2 there is no such profile, it is in use, or
+    nobody could be asked.
     """
     from medqa_tui.models import library
     from medqa_tui.paths import get_paths
     from medqa_tui.setup.lock import setup_lock
 
     paths, chosen = get_paths(), _chosen(ctx)
-    before = library.state(paths, name, chosen)
-    asks = not (yes or force or before.in_use or options.current(ctx).json)
-    if asks and terminal.is_terminal(sys.stdin):
-        size = megabytes(before.own_size)
-        said = output.read_line(f"Delete the profile {name} and free {size}? [y/N] ")
-        if said.strip().casefold() not in {"y", "yes"}:
-            diagnostics.note("Nothing was deleted.")
-            return ExitCode.FAILURE
+    before = library.removable(paths, name, chosen, force=force)
+    asking.before_deleting(
+        ctx,
+        f"Delete the profile {name} and free {megabytes(before.own_size)}?",
+        yes=yes or force,
+        again=f"medqa-tui model remove {name} --yes",
+    )
 
     def on_wait() -> None:
         diagnostics.note("A setup is running; waiting for it.")
 
     with setup_lock(paths, on_wait):
-        if force or not before.in_use:
-            _stop_engine(name)
+        _stop_engine(name)
         freed = library.remove(paths, name, chosen, force=force)
     if options.current(ctx).json:
         output.emit_json(_record({"removed": name, "freed_bytes": freed}))

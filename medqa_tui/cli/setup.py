@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medqa_tui.cli import diagnostics, interrupt, options, output, terminal
+from medqa_tui.cli import asking, diagnostics, interrupt, options, output, terminal
 from medqa_tui.contract import SCHEMA_VERSION
 from medqa_tui.errors import ExitCode
 
@@ -136,13 +136,8 @@ def _agreed(plan: SetupPlan, wanted: SetupOptions) -> bool:
         diagnostics.note(line)
     if wanted.yes or not terminal.is_terminal(sys.stdin):
         return True
-    try:
-        said = output.read_line(
-            f"Download {amount(plan.download_bytes)} and set up {plan.profile.name}? [Y/n] "
-        )
-    except EOFError:
-        return False
-    return said.strip().casefold() in {"", "y", "yes"}
+    size = amount(plan.download_bytes)
+    return asking.agrees(f"Download {size} and set up {plan.profile.name}?", by_default=True)
 
 
 def amount(size: int) -> str:

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from medqa_tui.cli import diagnostics, output, terminal
+from medqa_tui.cli import asking, diagnostics, terminal
 from medqa_tui.cli.options import Options
 from medqa_tui.errors import MedQAError
 from medqa_tui.setup.events import SetupOptions
@@ -86,13 +86,8 @@ def _accepted(found: Proposal, wanted: SetupOptions) -> bool:
     if wanted.yes or wanted.dry_run or not terminal.is_terminal(sys.stdin):
         diagnostics.note(f"To have it: medqa-tui setup --profile {profile.name} ({size:.0f} GB)")
         return False
-    try:
-        said = output.read_line(
-            f"Set up {profile.name} ({size:.0f} GB)? n sets up {wanted.profile}. [Y/n] "
-        )
-    except EOFError:
-        return False
-    return said.strip().casefold() in {"", "y", "yes"}
+    question = f"Set up {profile.name} ({size:.0f} GB)? n sets up {wanted.profile}."
+    return asking.agrees(question, by_default=True)
 
 
 def confirm_remote(wanted: SetupOptions, settings: Settings) -> Settings | None:
@@ -117,11 +112,7 @@ def confirm_remote(wanted: SetupOptions, settings: Settings) -> Settings | None:
         if not terminal.is_terminal(sys.stdin):
             diagnostics.always("To agree: medqa-tui setup --profile remote --yes")
             return None
-        try:
-            said = output.read_line("May questions leave this machine? [y/N] ")
-        except EOFError:
-            return None
-        if said.strip().casefold() not in {"y", "yes"}:
+        if not asking.agrees("May questions leave this machine?", by_default=False):
             return None
     write.set_value("remote.confirmed", address)
     return load_settings({"profile": settings.profile, "remote.confirmed": address})

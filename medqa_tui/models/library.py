@@ -116,11 +116,8 @@ def require_installed(paths: Paths, name: str) -> Active:
     )
 
 
-def remove(paths: Paths, name: str, chosen: str, *, force: bool = False) -> int:
-    """Delete a profile's models and index, and return the bytes that came free.
-
-    What another installed profile needs stays. Killed at any point, nothing that is listed as
-    installed is half gone.
+def removable(paths: Paths, name: str, chosen: str, *, force: bool = False) -> ProfileState:
+    """Return a profile that may be removed.
 
     Args:
         chosen: The configured profile.
@@ -142,6 +139,19 @@ def remove(paths: Paths, name: str, chosen: str, *, force: bool = False) -> int:
         raise UsageError(
             "Nothing of this profile is installed.", f"{name}.", "medqa-tui model list"
         )
+    return now
+
+
+def remove(paths: Paths, name: str, chosen: str, *, force: bool = False) -> int:
+    """Delete a profile's models and index, and return the bytes that came free.
+
+    What another installed profile needs stays. Killed at any point, nothing that is listed as
+    installed is half gone.
+
+    Raises:
+        UsageError: It is not `removable`.
+    """
+    now = removable(paths, name, chosen, force=force)
     forget(paths, name)
     needed = set(_folders(paths, _installed(paths)))
     mine = {part.folder for part in now.parts} | {paths.indexes / now.profile.index}

@@ -68,12 +68,19 @@ def test_what_is_shared_goes_with_the_last_profile(small: Program, small_home: P
     in_use = small("model", "remove", "starter")
     assert in_use.returncode == 2
     assert "model use gpu-6gb" in in_use.stderr
-    removed = small("model", "remove", "gpu-6gb", "--json")
+    for unasked in (("--json",), ()):
+        refused = small("model", "remove", "gpu-6gb", *unasked)
+        assert refused.returncode == 2
+        assert "model remove gpu-6gb --yes" in refused.stderr + refused.stdout
+        assert (paths.models / "second-model").is_dir()
+    removed = small("model", "remove", "gpu-6gb", "--yes", "--json")
     assert removed.returncode == 0, removed.stderr
     assert json.loads(removed.stdout)["freed_bytes"] == 1000
     assert embedder.is_dir()
     assert not (paths.models / "second-model").exists()
-    assert small("model", "remove", "gpu-6gb").returncode == 2
+    gone = small("model", "remove", "gpu-6gb")
+    assert gone.returncode == 2
+    assert "Nothing of this profile is installed" in gone.stderr
     forced = small("model", "remove", "starter", "--force")
     assert forced.returncode == 0, forced.stderr
     assert not embedder.exists()
