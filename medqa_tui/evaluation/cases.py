@@ -45,10 +45,13 @@ class Case:
     @property
     def key(self) -> str:
         """SHA-256 (hex) of what an answer to it depends on, and its reference."""
-        shown = [[e.n, e.passage.title, e.passage.text] for e in self.evidence]
-        return hashlib.sha256(
-            json.dumps([self.question, self.reference, shown]).encode()
-        ).hexdigest()
+        return content_key(self.evidence, self.question, self.reference)
+
+
+def content_key(evidence: Sequence[Evidence], *texts: str) -> str:
+    """Return the SHA-256 (hex) of passages as a model reads them, and of texts beside them."""
+    shown = [[item.n, item.passage.title, item.passage.text] for item in evidence]
+    return hashlib.sha256(json.dumps([*texts, shown]).encode()).hexdigest()
 
 
 def data_sha256(cases: Sequence[Case]) -> str:
@@ -138,7 +141,7 @@ def _case(path: Path, number: int, line: str) -> Case:
     if not isinstance(shown, list) or not shown:
         raise wrong('it has no "evidence"')
     try:
-        evidence = tuple(_evidence(item, n) for n, item in enumerate(shown, 1))
+        evidence = read_evidence(shown)
     except (TypeError, KeyError, ValueError) as error:
         raise wrong('"evidence" is a list of {"title": ..., "text": ...}') from error
     name = row.get("id")
@@ -150,6 +153,15 @@ def _case(path: Path, number: int, line: str) -> Case:
         answerable,
         **judged,
     )
+
+
+def read_evidence(shown: Sequence[Any]) -> tuple[Evidence, ...]:
+    """Return the passages of a row's "evidence", numbered as it says or from 1.
+
+    Raises:
+        TypeError, KeyError, ValueError: One of them is no passage.
+    """
+    return tuple(_evidence(item, n) for n, item in enumerate(shown, 1))
 
 
 def _evidence(item: dict[str, Any], number: int) -> Evidence:

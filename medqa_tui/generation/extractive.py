@@ -140,9 +140,14 @@ def _candidates(question: str, evidence: Sequence[Evidence]) -> list[_Candidate]
     for rank, item in enumerate(evidence):
         for place, raw in enumerate(split_sentences(item.passage.text)):
             text = parse(raw)[0]
-            if _is_sentence(text) and not says_nothing(text, question, copied=True):
+            if is_quotable(text, question):
                 found.append(_Candidate(text, item, rank, place, content_stems(text)))
     return found
+
+
+def is_quotable(text: str, question: str) -> bool:
+    """Tell whether a sentence of a passage may be quoted: it is one, and it says something."""
+    return _is_sentence(text) and not says_nothing(text, question, copied=True)
 
 
 def _is_sentence(text: str) -> bool:

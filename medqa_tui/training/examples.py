@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from medqa_tui.domain import Evidence, Passage
 from medqa_tui.generation import prompt
+from medqa_tui.grounding.citations import parse
 from medqa_tui.grounding.sentences import split_sentences
 from medqa_tui.training.generator_presets import GeneratorPreset
+from medqa_tui.training.selecting import select_for
 from medqa_tui.training.sources import Example
 
 if TYPE_CHECKING:
@@ -66,8 +68,14 @@ def lessons(
         ]
     draw = random.Random(preset.seed if seed is None else seed)  # noqa: S311 - repeatable
     known = {example.id for example in examples}
-    shelf = _Shelf([*examples, *(example for example in pool if example.id not in known)])
-    return [_with_evidence(example, shelf, preset, draw) for example in examples]
+    bare = [example for example in examples if not example.given]
+    shelf = _Shelf([*bare, *(e for e in pool if e.id not in known)]) if bare else None
+    return [
+        _with_evidence(example, shelf, preset, draw)
+        if shelf and not example.given
+        else _from_given(example, preset)
+        for example in examples
+    ]
 
 
 def first_sentences(text: str, count: int) -> str:
@@ -124,6 +132,28 @@ def _with_evidence(
     said = split_sentences(_passage(example, preset).text)
     answer = " ".join(f"{text} [{n}]" for text in said[: preset.answer_sentences or None])
     return Lesson(example.id, question, answer, evidence)
+
+
+def _from_given(example: Example, preset: GeneratorPreset) -> Lesson:
+    """Return a lesson on what a search found.
+
+    An answer that cites is learnt as it stands; of another one, the sentences of the evidence that
+    come nearest to it.
+    """
+    if not example.answerable:
+        answer = prompt.ABSTAIN
+    elif any(parse(sentence)[1] for sentence in split_sentences(example.text)):
+        answer = example.text
+    else:
+        answer = _nearest(example, preset) or prompt.ABSTAIN
+    return Lesson(example.id, example.asked.question, answer, example.given)
+
+
+def _nearest(example: Example, preset: GeneratorPreset) -> str:
+    most = preset.answer_sentences or len(example.text)
+    question, words = example.asked.question, preset.answer_words
+    found = select_for(example.text, question, example.given, words=words, most=most)
+    return found.text
 
 
 def _passage(example: Example, preset: GeneratorPreset) -> Passage:

@@ -36,6 +36,7 @@ class GeneratorPreset:
     Attributes:
         profile: The profile whose model is trained, unless another is named.
         evidence: Whether the examples have numbered passages to answer from.
+        answer_words: Words of an answer from evidence, at most; whole sentences are left out.
         validation: Questions kept out to measure the run, with all that is near them.
         patience: Epochs without a better validation loss after which it ends; 0 never ends early.
         checkpoint_steps: Steps between checkpoints; 0 makes one after every epoch.
@@ -59,6 +60,7 @@ class GeneratorPreset:
     optimizer: str
     max_tokens: int
     answer_sentences: int
+    answer_words: int
     passages: int
     passage_words: int
     abstaining: float

@@ -13,10 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from medqa_tui.corpus.clean import clean_line
+from medqa_tui.domain import Evidence
 from medqa_tui.errors import UsageError
-from medqa_tui.models.files import sha256_file
 from medqa_tui.training.paraphrase import Asked
-from medqa_tui.training.sources import MEDQUAD, STARTER, Example, Gate, Source, folded, read_source
+from medqa_tui.training.sources import (
+    MEDQUAD,
+    STARTER,
+    Example,
+    Gate,
+    Source,
+    folded,
+    of_file,
+    read_source,
+)
 
 CORE = "core13"
 NEAR = 0.5
@@ -32,7 +41,8 @@ def read_pairs(name: str, data: Path | None, store: Path | None = None) -> Sourc
     An example's text is its answer, and its group is its topic.
 
     Args:
-        name: Also the name of an added corpus, or a JSONL or CSV file.
+        name: Also the name of an added corpus, or a JSONL or CSV file. A row of JSONL may bring the
+            evidence that a search found for it, and say that this does not answer.
         data: The folder with MedQuAD and a list of held-out topics of its own.
         store: The file of the added corpora.
 
@@ -100,23 +110,37 @@ def _file(path: Path, data: Path | None) -> Source:
         question, answer = clean_line(str(row["question"] or "")), str(row["answer"] or "")
         title = clean_line(str(row.get("title") or ""))
         answer = clean_line(answer)
+        given = _given(path, number, row)
+        read = [text for e in given for text in (e.passage.title, e.passage.text)]
         if not question or not answer:
             empty += 1
-        elif not gate.refuses(title, question, answer):
-            name = f"{path.name}:{number}"
-            group = title or folded(question)
+        elif not gate.refuses(title, question, answer) and not any(map(gate.refuses, read)):
             examples.append(
-                Example(name, Asked(question, title), answer, heading=question, group=group)
+                Example(
+                    f"{path.name}:{number}",
+                    Asked(question, title),
+                    answer,
+                    heading=question,
+                    group=title or folded(question),
+                    given=given,
+                    answerable=row.get("answerable") is not False,
+                )
             )
-    return Source(
-        path.name,
-        tuple(examples),
-        licence="not stated",
-        attribution=path.name,
-        hashes={path.name: sha256_file(path)},
-        heldout=gate.counts,
-        skipped={"no question or no answer": empty},
-    )
+    return of_file(path, examples, gate, {"no question or no answer": empty})
+
+
+def _given(path: Path, number: int, row: dict[str, Any]) -> tuple[Evidence, ...]:
+    """Return the evidence that a row brings, as a set to compare adapters on has it."""
+    from medqa_tui.evaluation.cases import read_evidence
+
+    try:
+        return read_evidence(row["evidence"]) if row.get("evidence") else ()
+    except (TypeError, KeyError, ValueError) as error:
+        raise UsageError(
+            "The training data is not as expected.",
+            f'{path}, row {number}: "evidence" is no list of {{"title": ..., "text": ...}}.',
+            _SHAPE,
+        ) from error
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -9,13 +9,14 @@ import gzip
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from medqa_tui.corpus.heldout import read_heldout
+from medqa_tui.domain import Evidence
 from medqa_tui.errors import UsageError
 from medqa_tui.models.files import sha256_file
 from medqa_tui.training.paraphrase import Asked
@@ -44,6 +45,9 @@ class Example:
         phrasings: Other ways to ask, written by people.
         negatives: Passages that do not answer, where the source names them.
         group: Examples of one group ask about one thing; near-duplicates share a group.
+        given: The evidence to answer from, as a search found it, where the source has it. The text
+            is then what a good answer says, and not itself read.
+        answerable: Whether what is given answers.
     """
 
     id: str
@@ -53,6 +57,9 @@ class Example:
     phrasings: tuple[str, ...] = ()
     negatives: tuple[str, ...] = ()
     group: str = ""
+    # Not in the representation, of which hashes of data are made.
+    given: tuple[Evidence, ...] = field(default=(), repr=False)
+    answerable: bool = field(default=True, repr=False)
 
     def shown(self, style: Style) -> str:
         """Return the passage as the model reads it."""
@@ -268,6 +275,13 @@ def _file(path: Path, data: Path | None) -> Source:
             examples.append(
                 Example(name, Asked(query), positive, negatives=tuple(negatives), group=name)
             )
+    return of_file(path, examples, gate, {"an empty query or passage": skipped})
+
+
+def of_file(
+    path: Path, examples: Sequence[Example], gate: Gate, skipped: Mapping[str, int]
+) -> Source:
+    """Return what was read of a file of the user's; nobody says under which licence it is."""
     return Source(
         path.name,
         tuple(examples),
@@ -275,7 +289,7 @@ def _file(path: Path, data: Path | None) -> Source:
         attribution=path.name,
         hashes={path.name: sha256_file(path)},
         heldout=gate.counts,
-        skipped={"an empty query or passage": skipped},
+        skipped=skipped,
     )
 
 

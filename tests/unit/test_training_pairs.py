@@ -9,11 +9,13 @@ import pytest
 from medqa_tui.errors import UsageError
 from medqa_tui.generation import prompt
 from medqa_tui.grounding.citations import parse
+from medqa_tui.grounding.sentences import split_sentences
 from medqa_tui.training import curve
 from medqa_tui.training.examples import lessons
 from medqa_tui.training.generator_presets import read_generator_preset
 from medqa_tui.training.pairs import part, read_pairs
 from medqa_tui.training.paraphrase import Asked
+from medqa_tui.training.selecting import select_for
 from medqa_tui.training.sources import Example
 
 
@@ -138,6 +140,65 @@ def test_lessons_cite_the_passage_that_answers_or_abstain():
     ]
     assert {True, False} == set(same), "of the same topic in some, of others in some"
     assert made[0].messages == prompt.build(made[0].question, made[0].evidence or ())
+
+
+def found(title: str, text: str, n: int) -> dict[str, object]:
+    return {"n": n, "title": title, "question": f"What is {title}?", "text": text}
+
+
+def given(tmp_path, **changes: object):
+    row = {
+        "question": "How is a cold treated?",
+        "title": "Common cold",
+        "answer": "Rest and fluids help a cold. Antibiotics do not cure a cold.",
+        "evidence": [
+            found("Flu", "The flu is caused by a virus. Rest and fluids help many people.", 1),
+            found("Colds", "A cold is mild. Antibiotics do not cure a cold. It goes away.", 3),
+        ],
+    } | changes
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps(row), "utf-8")
+    return read_pairs(str(file), None)
+
+
+def test_rows_that_bring_their_evidence_are_answered_by_quoting_it(tmp_path):
+    preset = read_generator_preset("starter", {})
+    lesson = lessons(given(tmp_path).examples, preset)[0]
+    assert [e.n for e in lesson.evidence or ()] == [1, 3]
+    said = split_sentences(lesson.answer)
+    assert "Antibiotics do not cure a cold. [3]" in said
+    assert "Rest and fluids help many people. [1]" in said
+    shown = {text for e in lesson.evidence or () for text in split_sentences(e.passage.text)}
+    assert {parse(each)[0] for each in said} <= shown
+    short = read_generator_preset("starter", {"answer_words": "8"})
+    assert lessons(given(tmp_path).examples, short)[0].answer.count("[") == 1
+
+
+def test_an_answer_that_cites_is_learnt_as_it_stands_and_none_where_there_is_none(tmp_path):
+    preset = read_generator_preset("starter", {})
+    cited = "Antibiotics do not cure a cold. [3]"
+    assert lessons(given(tmp_path, answer=cited).examples, preset)[0].answer == cited
+    assert lessons(given(tmp_path, answerable=False).examples, preset)[0].abstains
+
+
+def test_evidence_of_a_heldout_topic_is_refused_and_what_is_none_is_told(tmp_path):
+    with pytest.raises(UsageError, match="nothing to train on"):
+        given(tmp_path, evidence=[found("Gout", "Gout is a kind of arthritis.", 1)])
+    with pytest.raises(UsageError) as caught:
+        given(tmp_path, evidence=[{"title": "no text"}])
+    assert "row 1" in caught.value.detail
+
+
+def test_what_a_sentence_is_worth_decides_between_equals(tmp_path):
+    shown = given(tmp_path).examples[0].given
+    reference, question = "Nothing but a cold.", "Is it a cold?"
+    for wanted in ("A cold is mild.", "Antibiotics do not cure a cold."):
+        chosen = select_for(
+            reference, question, shown, words=9, most=1, worth=lambda text, w=wanted: text == w
+        )
+        assert chosen.text == f"{wanted} [3]"
+        assert 0 < chosen.f1 < 1
+    assert select_for("Zebra.", question, shown, words=60, most=4).text == ""
 
 
 def test_lessons_without_evidence_are_closed_book():
