@@ -13,7 +13,7 @@ from medqa_tui.backend import DraftEvent, GenerateRequest
 from medqa_tui.domain import GeneratorKind, ModelInfo, TokenCounts
 from medqa_tui.errors import BrokenDeviceError, MedQAError
 from medqa_tui.events import GenerationDone, Notice, StatusChanged, Token
-from medqa_tui.generation import prompt, streaming, weights
+from medqa_tui.generation import likelihood, prompt, streaming, weights
 from medqa_tui.generation.chat import Chat
 from medqa_tui.generation.declining import DeclineOnlyIfSure, Opening
 from medqa_tui.generation.device import Host, Wanted
@@ -167,6 +167,25 @@ class LocalGenerator:
                 weights.free_memory()
                 request, fitted, message = self._smaller(request)
                 yield Notice(request.turn, "context_shrunk", message)
+
+    def likelihood(
+        self, request: GenerateRequest, answers: Sequence[str]
+    ) -> tuple[tuple[float, ...], ...]:
+        """Return the natural log-probability of each token of each answer, end marks left out.
+
+        The prompt is the one that a draft for `request` would have; a bound on declining has no
+        say in it.
+
+        Raises:
+            MedQAError: The question leaves no room for any passage.
+            BrokenDeviceError: The GPU failed.
+        """
+        with self._busy, self._watched():
+            fitted = self._fit(request, self._budget(request))
+            asked = self._ids(request, fitted.messages)
+            said = [self._tokenizer.encode(text, add_special_tokens=False) for text in answers]
+            seq2seq = self._loaded.seq2seq
+            return tuple(likelihood.of_answers(self._loaded.model, asked, said, seq2seq=seq2seq))
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
