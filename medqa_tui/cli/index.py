@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medqa_tui.cli import diagnostics, options, output
+from medqa_tui.cli import corpus_work, diagnostics, options, output
 from medqa_tui.errors import ExitCode, MedQAError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def build(
     """Build the search index if it is missing, damaged or out of date, and say why.
 
     The index in use stays in use until the new one is whole; a killed build goes on where it
-    stopped.
+    stopped. What was removed from the corpora is taken out of the indexes of other profiles too.
     """
     paths, settings, active = _installed(ctx)
     reasons = [*_problems(paths, active), *_wishes(paths, settings, active)]
@@ -42,6 +42,7 @@ def build(
         if cost := _cost(paths, active):
             diagnostics.note(cost)
         _build(paths, settings)
+    corpus_work.index_others(ctx)
     _tell(ctx, paths, active)
     return ExitCode.OK
 

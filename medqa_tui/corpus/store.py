@@ -172,6 +172,17 @@ class CorpusStore:
                 yield _record(row)
             seq = rows[-1][12]
 
+    def hashes(self, corpus: str) -> Iterator[tuple[str, str]]:
+        """Yield the id and the content hash of every passage of a corpus, in their order."""
+        seq = -1
+        query = (
+            "SELECT id, content_hash, seq FROM passages"
+            " WHERE corpus = ? AND seq > ? ORDER BY seq LIMIT ?"
+        )
+        while rows := self._db.all(query, (corpus, seq, _PAGE)):
+            yield from (row[:2] for row in rows)
+            seq = rows[-1][2]
+
     def replace(
         self,
         info: CorpusInfo,

@@ -14,17 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medqa_tui import paths
-from medqa_tui.corpus.record import Progress
+from medqa_tui.corpus.record import PassageRecord, Progress
 from medqa_tui.corpus.store import CorpusStore
 from medqa_tui.errors import MedQAError
 from medqa_tui.models.files import sha256_file, sync_folder, sync_tree, write_atomic
 from medqa_tui.retrieval import dense, lexical
+from medqa_tui.retrieval.agreement import fingerprints_of
 from medqa_tui.retrieval.crowding import crowding_of
-from medqa_tui.retrieval.embedder import TextEmbedder
+from medqa_tui.retrieval.embedder import EmbedderIdentity, TextEmbedder
 from medqa_tui.retrieval.manifest import (
     CROWDING_FILE,
     IDS_FILE,
     KEYS_FILE,
+    MANIFEST_NAME,
     OWNERS_FILE,
     REBUILD,
     SCHEMA_VERSION,
@@ -47,8 +49,9 @@ if TYPE_CHECKING:
 SHARD = 512
 """Texts embedded between two moments at which a kill loses nothing."""
 
-_WORK = "build"
-_GENERATION = "generation-"
+WORK = "build"
+GENERATION = "generation-"
+_PLAN = "plan.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +70,31 @@ class _Layout:
 
 
 class Build:
-    """One run of a build, in `folder`/build until its last step."""
+    """One run of a build, in `folder`/build until its last step.
+
+    Args:
+        embedder: Embeds what has no vector yet. Of a model that is not at hand the identity will
+            do: nothing is embedded then, and passages that lack a vector are left out.
+    """
 
     def __init__(
         self,
         store: CorpusStore,
-        embedder: TextEmbedder,
+        embedder: TextEmbedder | EmbedderIdentity,
         folder: Path,
         corpora: tuple[str, ...],
         storage: Storage,
     ) -> None:
         self.store = store
-        self.embedder = embedder
+        self.embedder = None if isinstance(embedder, EmbedderIdentity) else embedder
+        self.identity = embedder if isinstance(embedder, EmbedderIdentity) else embedder.identity
         self.folder = folder
         self.corpora = corpora
         self.storage = storage
-        self.work = folder / _WORK
+        self.work = folder / WORK
         self.shards = self.work / "shards"
         self.out = self.work / "out"
-        self.known = KnownVectors(embedder.identity.dimension)
+        self.known = KnownVectors(self.identity.dimension)
 
     def run(self, on_progress: Progress | None) -> IndexManifest:
         """Build the index, put it in use, and return its manifest."""
@@ -97,9 +106,13 @@ class Build:
                 f"{', '.join(missing)}. There are: {', '.join(self.store.fingerprints())}.",
                 "Leave the name out to index every corpus.",
             )
-        layout = self._layout()
-        self._take_over()
+        for manifest in sorted(self.folder.parent.glob(f"*/{MANIFEST_NAME}")):
+            # What the indexes beside this one have serves as well; its own comes last and counts.
+            if manifest.parent != self.folder:
+                self._take_over(manifest.parent)
+        self._take_over(self.folder)
         self._resume_or_start()
+        layout = self._layout()
         self._embed(layout, on_progress)
         if self.store.fingerprints(self.corpora) != fingerprints:
             raise MedQAError(
@@ -108,6 +121,8 @@ class Build:
                 REBUILD,
             )
         graph, reason = self._assemble(layout)
+        if self.embedder is None:
+            fingerprints = fingerprints_of(self.store, layout.ids)
         return self._install(fingerprints, layout, graph, reason)
 
     def _layout(self) -> _Layout:
@@ -119,7 +134,7 @@ class Build:
         words: Counter[str] = Counter()
 
         def texts() -> Iterator[str]:
-            for position, record in enumerate(self.store.records(self.corpora)):
+            for position, record in enumerate(self._records()):
                 ids.append(record.passage.id)
                 owners.extend([position] * len(record.dense_texts))
                 keys.extend(map(text_key, record.dense_texts))
@@ -129,29 +144,37 @@ class Build:
         terms = lexical.LexicalIndex.build(texts())
         return _Layout(ids, np.asarray(owners, dtype=np.int32), keys, terms, words)
 
-    def _take_over(self) -> None:
-        """Know the vectors of the index in use, if the same model made them and they are whole."""
+    def _records(self) -> Iterator[PassageRecord]:
+        """Yield the passages that are indexed."""
+        for record in self.store.records(self.corpora):
+            if self.embedder is not None or all(
+                text_key(text) in self.known for text in record.dense_texts
+            ):
+                yield record
+
+    def _take_over(self, folder: Path) -> None:
+        """Know the vectors of an index in use, if the same model made them and they are whole."""
         import numpy as np
 
         try:
-            manifest = IndexManifest.read(self.folder)
+            manifest = IndexManifest.read(folder)
         except MedQAError:
             return
-        if manifest.embedder.differences(self.embedder.identity):
+        if manifest.embedder.differences(self.identity):
             return
-        if manifest.file_problems(self.folder, (VECTORS_FILE, KEYS_FILE)):
+        if manifest.file_problems(folder, (VECTORS_FILE, KEYS_FILE)):
             return
-        root = manifest.folder(self.folder)
+        root = manifest.folder(folder)
         vectors = np.load(root / VECTORS_FILE, mmap_mode="r", allow_pickle=False)
         self.known.add(np.load(root / KEYS_FILE, allow_pickle=False), vectors)
 
     def _resume_or_start(self) -> None:
         """Keep the shards of a killed build if the same model made them, else drop them."""
         plan = json.dumps(
-            {"schema_version": SCHEMA_VERSION, "embedder": asdict(self.embedder.identity)},
+            {"schema_version": SCHEMA_VERSION, "embedder": asdict(self.identity)},
             sort_keys=True,
         ).encode()
-        path = self.work / "plan.json"
+        path = self.work / _PLAN
         try:
             kept = path.read_bytes() == plan
         except OSError:
@@ -176,6 +199,7 @@ class Build:
 
         def flush() -> None:
             nonlocal done
+            assert self.embedder is not None
             vectors = self.embedder.encode(list(part.values()))
             self.known.save_shard(self.shards, list(part), vectors)
             done = min(total, done + len(part))
@@ -201,7 +225,7 @@ class Build:
         """Write every file into `out`; return the graph's parameters, or why there is none."""
         import numpy as np
 
-        total, dimension = len(layout.keys), self.embedder.identity.dimension
+        total, dimension = len(layout.keys), self.identity.dimension
         vectors = np.lib.format.open_memmap(
             self.out / VECTORS_FILE,
             mode="w+",
@@ -246,12 +270,12 @@ class Build:
         )
         digest = hashlib.sha256("".join(file.sha256 for file in files).encode()).hexdigest()
         # The random part keeps an old generation readable while the new one moves in.
-        generation = f"{_GENERATION}{digest[:8]}-{secrets.token_hex(3)}"
+        generation = f"{GENERATION}{digest[:8]}-{secrets.token_hex(3)}"
         manifest = IndexManifest(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             requested=self.corpora,
             corpora=fingerprints,
-            embedder=self.embedder.identity,
+            embedder=self.identity,
             passages=len(layout.ids),
             vectors=len(layout.keys),
             storage=self.storage,
@@ -266,10 +290,20 @@ class Build:
         manifest.write(self.folder)
         # Only now is nothing else needed; a reader that still maps an old file keeps it.
         shutil.rmtree(self.work, ignore_errors=True)
-        for old in self.folder.glob(f"{_GENERATION}*"):
+        for old in self.folder.glob(f"{GENERATION}*"):
             if old.name != generation:
                 shutil.rmtree(old, ignore_errors=True)
         return manifest
+
+
+def planned_model(folder: Path) -> EmbedderIdentity | None:
+    """Return the model of a build in `folder` that was killed, if its work can be gone on with."""
+    try:
+        plan = json.loads((folder / WORK / _PLAN).read_bytes())
+        known = plan["schema_version"] == SCHEMA_VERSION
+        return EmbedderIdentity.from_row(plan["embedder"]) if known else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from medqa_tui.corpus.record import Progress
 from medqa_tui.errors import MedQAError
@@ -50,6 +50,15 @@ class EmbedderIdentity:
     dimension: int
     normalised: bool
     canary: tuple[float, ...]
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """Return what was written as JSON.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is something else.
+        """
+        return cls(**{**row, "canary": tuple(float(value) for value in row["canary"])})
 
     def differences(self, other: EmbedderIdentity) -> list[str]:
         """Return why vectors of `self` (an index's) and `other` (at hand) cannot be mixed."""

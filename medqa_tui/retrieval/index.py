@@ -7,7 +7,8 @@ moment, the old index stays in use and the next run embeds only what is missing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from medqa_tui import paths
@@ -15,6 +16,7 @@ from medqa_tui.corpus.record import Progress
 from medqa_tui.corpus.store import CorpusStore
 from medqa_tui.errors import MedQAError
 from medqa_tui.models.files import disk_error
+from medqa_tui.retrieval.agreement import corpus_changes
 from medqa_tui.retrieval.embedder import EmbedderIdentity, TextEmbedder
 from medqa_tui.retrieval.manifest import IndexManifest, Storage
 
@@ -44,14 +46,24 @@ def build_index(
         MedQAError: There is nothing to index, another process is building it, the store changed
             meanwhile, or the disk refuses.
     """
-    from filelock import FileLock, Timeout
-
     from medqa_tui.retrieval.building import Build
 
-    paths.ensure(folder)
+    with index_lock(paths.ensure(folder)):
+        return Build(store, embedder, folder, tuple(corpora), storage).run(on_progress)
+
+
+@contextmanager
+def index_lock(folder: Path) -> Iterator[None]:
+    """Be the one that changes the index in `folder`; what the disk refuses is said.
+
+    Raises:
+        MedQAError: Another process is at it, or the disk refuses.
+    """
+    from filelock import FileLock, Timeout
+
     try:
         with FileLock(folder / _LOCK, timeout=0):
-            return Build(store, embedder, folder, tuple(corpora), storage).run(on_progress)
+            yield
     except Timeout as error:
         raise MedQAError(
             "Another process is building this index.", f"{folder}.", "Wait until it is done."
@@ -75,21 +87,8 @@ def verify_index(
         return [f"{error.title} {error.detail}".strip()]
     reasons = manifest.file_problems(folder)
     if store is not None:
-        reasons += _corpus_changes(manifest, store)
+        reasons += corpus_changes(manifest, store)
     if embedder is not None:
         identity = embedder if isinstance(embedder, EmbedderIdentity) else embedder.identity
         reasons += manifest.embedder.differences(identity)
-    return reasons
-
-
-def _corpus_changes(manifest: IndexManifest, store: CorpusStore) -> list[str]:
-    now = store.fingerprints(manifest.requested)
-    reasons = []
-    for name in sorted(manifest.corpora.keys() | now.keys()):
-        if name not in now:
-            reasons.append(f"the corpus {name} was removed")
-        elif name not in manifest.corpora:
-            reasons.append(f"the corpus {name} was added")
-        elif now[name] != manifest.corpora[name]:
-            reasons.append(f"the corpus {name} has changed")
     return reasons

@@ -35,6 +35,10 @@ _NAMES = {
 }
 
 
+class NothingToIndexError(MedQAError):
+    """There is not one word to index."""
+
+
 @cache
 def stemmer() -> Any:
     """Return the stemmer of the lexical arm."""
@@ -76,13 +80,13 @@ class LexicalIndex:
         """Index `texts`; the n-th text is position n.
 
         Raises:
-            MedQAError: There is not one word in them.
+            NothingToIndexError: There is not one word in them.
         """
         import bm25s
 
         tokens = [tokenize(text) for text in texts]
         if not any(tokens):
-            raise MedQAError(
+            raise NothingToIndexError(
                 "There is nothing to index.",
                 "The passage store holds no text.",
                 "Type: medqa-tui setup",

@@ -114,13 +114,11 @@ class IndexManifest:
 
     @classmethod
     def _from_row(cls, row: dict[str, Any]) -> Self:
-        embedder = dict(row.pop("embedder"))
-        embedder["canary"] = tuple(float(value) for value in embedder["canary"])
         hnsw = row.pop("hnsw")
         manifest = cls(
             requested=tuple(row.pop("requested")),
             corpora=dict(row.pop("corpora")),
-            embedder=EmbedderIdentity(**embedder),
+            embedder=EmbedderIdentity.from_row(row.pop("embedder")),
             files=tuple(IndexFile(**file) for file in row.pop("files")),
             bm25=Bm25Parameters(**row.pop("bm25")),
             hnsw=GraphParameters(**hnsw) if hnsw else None,

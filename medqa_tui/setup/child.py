@@ -15,7 +15,7 @@ from medqa_tui.errors import ExitCode, MedQAError
 from medqa_tui.models.child import Message, run_child
 from medqa_tui.offline import offline_environment
 from medqa_tui.paths import Paths, ensure
-from medqa_tui.setup.events import Phase
+from medqa_tui.setup.events import Chore, Phase
 
 __all__ = ["Job", "Message", "WorkerKilledError", "run_job"]
 
@@ -33,7 +33,7 @@ class Job:
         base: Public id of the generator, where the profile offers several; empty for its own.
     """
 
-    phase: Phase
+    phase: Phase | Chore
     profile: str
     paths: Paths
     device: Literal["auto", "cuda", "cpu"]
@@ -47,7 +47,9 @@ class Job:
     def from_json(cls, text: str) -> Self:
         row = json.loads(text)
         folders = {name: Path(folder) for name, folder in row.pop("paths").items()}
-        return cls(phase=Phase(row.pop("phase")), paths=Paths(**folders), **row)
+        name = row.pop("phase")
+        phase = Chore(name) if name in set(Chore) else Phase(name)
+        return cls(phase=phase, paths=Paths(**folders), **row)
 
 
 def run_job(

@@ -25,6 +25,12 @@ class Phase(StrEnum):
     ACTIVATE = "activate"
 
 
+class Chore(StrEnum):
+    """What a worker does that is no phase of a setup."""
+
+    PRUNE = "prune"
+
+
 class PhaseState(StrEnum):
     """Where a phase is."""
 

@@ -15,7 +15,7 @@ from medqa_tui.models.files import disk_error
 from medqa_tui.offline import go_offline
 from medqa_tui.paths import ensure
 from medqa_tui.setup.child import Job
-from medqa_tui.setup.events import Phase
+from medqa_tui.setup.events import Chore, Phase
 from medqa_tui.setup.plan import activation, store_file
 
 if TYPE_CHECKING:
@@ -40,11 +40,12 @@ def main() -> int:
 
 
 def _run(job: Job, tell: Tell) -> int:
-    steps: dict[Phase, Callable[[Job, Tell], str]] = {
+    steps: dict[Phase | Chore, Callable[[Job, Tell], str]] = {
         Phase.QUANTIZE: _quantize,
         Phase.INGEST: _ingest,
         Phase.INDEX: _index,
         Phase.SELF_TEST: _self_test,
+        Chore.PRUNE: _prune,
     }
     try:
         tell(type="done", message=steps[job.phase](job, tell))
@@ -123,6 +124,17 @@ def _index(job: Job, tell: Tell) -> str:
             storage=load_settings().retrieval.vectors,
         )
     return "The search index is built."
+
+
+def _prune(job: Job, tell: Tell) -> str:
+    from medqa_tui.corpus.store import CorpusStore
+    from medqa_tui.retrieval.pruning import due_indexes, prune_index
+
+    with CorpusStore(store_file(job.paths)) as store:
+        for folder in due_indexes(job.paths.indexes, store):
+            counter = _counter(tell, f"Bringing the index {folder.name} up to date", "texts")
+            prune_index(folder, store, counter)
+    return "No index holds what was removed."
 
 
 def _self_test(job: Job, tell: Tell) -> str:

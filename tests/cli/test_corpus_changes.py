@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from medqa_tui.corpus.store import CorpusStore
+from medqa_tui.models.active import Active
+from medqa_tui.models.catalog import get_profile
+from medqa_tui.retrieval.index import build_index, verify_index
 from medqa_tui.setup.lock import lock_file
 
 from .conftest import Program, clean_environment, program_in
-from .small_home import paths_of
+from .small_home import CountingEmbedder, paths_of
 
 
 @pytest.fixture
@@ -222,6 +226,57 @@ def test_passages_stay_where_the_index_cannot_be_built(
     assert [row["corpus"] for row in rows] == ["notes", "starter"]
     # What was found before is found still.
     assert small("search", "asthma", "--no-engine", "--json").returncode == 0
+
+
+def with_another_profile(home: Path) -> Path:
+    """Give `home` a second profile, index the notes for both, and return the second index."""
+    paths, profile = paths_of(home), get_profile("gpu-6gb")
+    Active.of_profile(profile).write(paths)
+    with CorpusStore(paths.corpora / "corpora.db") as store:
+        for each in (get_profile("starter"), profile):
+            build_index(store, CountingEmbedder(each.embedder), paths.indexes / each.index)
+    return paths.indexes / profile.index
+
+
+def holding(folder: Path, word: str) -> list[Path]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return [path for path in files if word.encode() in path.read_bytes()]
+
+
+def test_what_was_removed_leaves_the_indexes_of_all_profiles(
+    small: Program, table: Path, small_home: Path
+) -> None:
+    data = paths_of(small_home).data
+    assert small(*add(table, "--no-index")).returncode == 0
+    other = with_another_profile(small_home)
+    assert holding(data, "glorp")
+    kept = small("corpus", "remove", "notes", "--yes", "--no-index")
+    assert kept.returncode == 0, kept.stderr
+    assert "with words and vectors of what was removed" in kept.stderr
+    assert holding(other, "glorp")
+    # The models of this home hold nothing, so nothing can be embedded.
+    assert small("corpus", "update", "starter").returncode == 1
+    assert not holding(data, "glorp")
+    with CorpusStore(data / "corpora" / "corpora.db") as store:
+        for index in (other, other.with_name("starter")):
+            assert verify_index(index, store) == []
+
+
+def test_the_index_of_another_profile_that_lacks_what_is_new_is_named(
+    small: Program, table: Path, small_home: Path
+) -> None:
+    assert small(*add(table, "--no-index")).returncode == 0
+    with_another_profile(small_home)
+    with table.open("a", newline="") as file:
+        file.write("What is a murp?,A murp is new.,m1\r\n")
+    assert small("corpus", "update", "notes", "--no-index").returncode == 0
+    paths, profile = paths_of(small_home), get_profile("starter")
+    with CorpusStore(paths.corpora / "corpora.db") as store:
+        build_index(store, CountingEmbedder(profile.embedder), paths.indexes / profile.index)
+    done = small("corpus", "update", "notes", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "medqa-tui --profile gpu-6gb index build" in done.stderr
+    assert json.loads(done.stdout)["behind"] == ["gpu-6gb"]
 
 
 def test_corpora_are_switched_on_and_off_for_a_profile(medqa: Program, table: Path) -> None:
