@@ -7,17 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from medqa_tui.backend import (
-    FELL_TO_EXTRACTIVE,
-    Backend,
-    GenerateRequest,
-    GroundRequest,
-    RetrieveRequest,
-)
-from medqa_tui.cancelling import calling, closing, first_of, while_wanted
+from medqa_tui.backend import FELL_TO_EXTRACTIVE, Backend, GenerateRequest, RetrieveRequest
+from medqa_tui.cancelling import closing, while_wanted
 from medqa_tui.domain import (
     Answer,
     AnswerStatus,
@@ -41,14 +35,12 @@ from medqa_tui.events import (
     EvidenceFound,
     GenerationDone,
     Notice,
-    SentenceChecked,
-    Token,
     TriageFound,
 )
 from medqa_tui.generation.decoding import Decoding, decoding_of
 from medqa_tui.grounding import abstention, closed_book, confidence, wording
 from medqa_tui.grounding.draft import Draft
-from medqa_tui.grounding.sentences import SentenceBuffer
+from medqa_tui.grounding.drafting import Drafting
 from medqa_tui.retrieval import focus, followup, relevance
 from medqa_tui.safety import triage
 from medqa_tui.safety.disclaimer import DISCLAIMER
@@ -253,50 +245,16 @@ class _Run:
     async def _draft(
         self, generator: Literal["auto", "model", "extractive"]
     ) -> AsyncIterator[Event]:
-        """Stream one generator's draft, checking each sentence as soon as it is complete."""
-        draft = self.draft = Draft(self.reading)
-        self.generated = None
-        buffer = SentenceBuffer()
-        spoken = GeneratorKind.EXTRACTIVE if generator == "extractive" else GeneratorKind.MODEL
-        stop = asyncio.Event()
-        async with calling(self.cancel, stop.set):
-            drafting = self.backend.generate(self._request(generator), stop)
-            async with closing(drafting) as events:
+        request = self._request(generator)
+        drafting = Drafting(self.backend, request, self.tally, self.cancel, self._keep)
+        self.draft = drafting.draft
+        try:
+            async with closing(drafting.events()) as events:
                 async for event in events:
-                    match event:
-                        case Token():
-                            async with closing(self._hear(event, buffer, spoken)) as heard:
-                                async for said in heard:
-                                    yield said
-                            if draft.is_hopeless:
-                                stop.set()
-                        case GenerationDone():
-                            self.generated = event
-                            spoken = event.generator
-                            self.tally.count(event)
-                        case BackendFailed():
-                            self.failure = event.failure
-                        case Notice(code=code):
-                            if code == FELL_TO_EXTRACTIVE:
-                                spoken = GeneratorKind.EXTRACTIVE
-                            yield event
-                        case _:
-                            yield event
-        done = self.generated
-        for sentence in buffer.flush() if done and self._is_whole(done) else []:
-            async with closing(self._check(sentence, spoken)) as sentences:
-                async for checked in sentences:
-                    yield checked
-        if draft.left_out and draft.kept:
-            yield Notice(self.turn, "left_out", wording.left_out(len(draft.left_out)))
-
-    def _is_whole(self, done: GenerationDone) -> bool:
-        """Tell whether what follows the last full stop is whole: the generator came to an end.
-
-        A model that answers from memory may write one long sentence and no full stop.
-        """
-        unstopped = self.closed_book and not self.draft.kept and done.finish == "length"
-        return done.finish == "stop" or unstopped
+                    yield event
+        finally:
+            self.generated = drafting.done
+            self.failure = drafting.failure or self.failure
 
     def _request(self, generator: Literal["auto", "model", "extractive"]) -> GenerateRequest:
         options = self.settings.answer
@@ -315,38 +273,11 @@ class _Run:
             no_repeat_ngram=self.decoding.no_repeat_ngram,
         )
 
-    async def _hear(
-        self, token: Token, buffer: SentenceBuffer, spoken: GeneratorKind
-    ) -> AsyncIterator[Event]:
-        self.tally.hear()
-        text = clean(token.text)
-        yield Token(self.turn, text)
-        for sentence in buffer.push(text):
-            async with closing(self._check(sentence, spoken)) as sentences:
-                async for checked in sentences:
-                    yield checked
-
-    async def _check(self, text: str, generator: GeneratorKind) -> AsyncIterator[Event]:
-        if not text.strip():
-            return
-        request = GroundRequest(self.turn, self.asked, (text,), self.reading, generator)
-        checked: list[Sentence] = []
-
-        async def ask() -> None:
-            checked.extend((await self.backend.ground(request)).sentences)
-
-        if self.closed_book:
-            checked += closed_book.unchecked(text)
-        else:
-            # It may take an engine's start, which nobody waits for who has had enough.
-            await first_of(ask(), self.cancel)
-        for sentence in checked:
-            for shown in self.draft.take(sentence, generator):
-                yield SentenceChecked(self.turn, shown)
-            if self.recorder and self.draft.kept:
-                self.recorder.partial(self.turn, wording.prose(self.draft.kept))
-
     # -- bookkeeping -----------------------------------------------------------------------
+
+    def _keep(self, sentences: Sequence[Sentence]) -> None:
+        if self.recorder:
+            self.recorder.partial(self.turn, wording.prose(sentences))
 
     def _noted(self, event: Event) -> Event:
         if isinstance(event, Notice):
