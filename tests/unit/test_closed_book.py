@@ -2,105 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-
 import pytest
+from scripted_backend import GOOD, NO_MODEL, QUESTION, URGENT, ScriptedBackend, run
 
-from medqa_tui import assistant
-from medqa_tui.backend import (
-    FELL_TO_EXTRACTIVE,
-    GenerateEvent,
-    GenerateRequest,
-    GroundRequest,
-    GroundResult,
-    RetrieveEvent,
-    RetrieveRequest,
-)
+from medqa_tui.backend import FELL_TO_EXTRACTIVE
 from medqa_tui.config import Settings
 from medqa_tui.config.load import allowed_values, load_settings
 from medqa_tui.config.schema import AnswerSettings
 from medqa_tui.config.write import set_value
 from medqa_tui.contract import answer_record
-from medqa_tui.domain import (
-    Answer,
-    AnswerStatus,
-    ConfidenceLabel,
-    Evidence,
-    Failure,
-    GeneratorKind,
-    ModelInfo,
-    Passage,
-    Question,
-    Support,
-    TokenCounts,
-    Turn,
-)
+from medqa_tui.domain import AnswerStatus, ConfidenceLabel, Failure, Support, Turn
 from medqa_tui.errors import ExitCode, UsageError
-from medqa_tui.events import (
-    AnswerDone,
-    BackendFailed,
-    Event,
-    EvidenceFound,
-    GenerationDone,
-    Notice,
-    SentenceChecked,
-    Token,
-    TriageFound,
-)
+from medqa_tui.events import EvidenceFound, Notice, SentenceChecked, Token, TriageFound
 from medqa_tui.generation.decoding import Decoding, decoding_of
 from medqa_tui.grounding import closed_book
-from medqa_tui.grounding.support import SupportChecker
 from medqa_tui.tui.wording import closed_book_line, plain_answer, support_summary
 
-QUESTION = "What are the symptoms of type 2 diabetes?"
-TEXT = "Type 2 diabetes often causes increased thirst and frequent urination."
-EVIDENCE = (Evidence(1, Passage("s:d#0", "s", "d", "Type 2 diabetes", TEXT)),)
 SAID = "Diabetes makes people thirsty. [3] It may blur the sight."
 
 
-@dataclass
-class Remembering:
-    """A backend whose model says `text`, and whose evidence is `EVIDENCE`."""
-
-    text: str = SAID
-    finish: str = "stop"
-    broken: bool = False
-    requests: list[GenerateRequest] = field(default_factory=list)
-    searches: int = 0
-    checks: int = 0
-
-    async def prepare(self, turn: str) -> AsyncIterator[Notice]:
-        for never in ():
-            yield never
-
-    async def retrieve(
-        self, request: RetrieveRequest, cancel: asyncio.Event
-    ) -> AsyncIterator[RetrieveEvent]:
-        self.searches += 1
-        yield EvidenceFound(request.turn, EVIDENCE, request.query)
-
-    async def generate(
-        self, request: GenerateRequest, cancel: asyncio.Event
-    ) -> AsyncIterator[GenerateEvent]:
-        self.requests.append(request)
-        quotes = request.generator == "extractive"
-        if self.broken and not quotes:
-            yield BackendFailed(request.turn, Failure("There is no model.", "It is gone.", "setup"))
-            return
-        text = f"{TEXT} [1]" if quotes else self.text
-        yield Token(request.turn, text)
-        kind = GeneratorKind.EXTRACTIVE if quotes else GeneratorKind.MODEL
-        finish = "stop" if quotes else self.finish
-        info = ModelInfo("classic", generator=kind)
-        yield GenerationDone(request.turn, text, kind, info, TokenCounts(9, 9), finish)  # type: ignore[arg-type]
-
-    async def ground(self, request: GroundRequest) -> GroundResult:
-        self.checks += 1
-        return SupportChecker().check(request)
-
-    async def aclose(self) -> None: ...
+def remembering(
+    text: str = SAID, finish: str = "stop", broken: Failure | None = None
+) -> ScriptedBackend:
+    """Return a backend whose model says `text` from memory, and that can quote."""
+    return ScriptedBackend({"model": text, "extractive": GOOD}, finish=finish, broken=broken)
 
 
 def settings(profile: str = "starter", **answer: object) -> Settings:
@@ -110,29 +35,16 @@ def settings(profile: str = "starter", **answer: object) -> Settings:
 NO_EVIDENCE = settings(evidence="false")
 
 
-async def run(
-    backend: Remembering,
-    text: str = QUESTION,
-    chosen: Settings = NO_EVIDENCE,
-    context: tuple[Turn, ...] = (),
-) -> tuple[list[Event], Answer]:
-    asked = assistant.answer(Question(text, "t", context), backend, settings=chosen)
-    events = [event async for event in asked]
-    last = events[-1]
-    assert isinstance(last, AnswerDone)
-    return events, last.answer
-
-
 # -- the answer ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("chosen", [NO_EVIDENCE, settings("classic")], ids=["asked", "classic"])
 async def test_it_is_written_from_memory_and_says_so_everywhere(chosen: Settings) -> None:
-    backend = Remembering()
-    events, answer = await run(backend, chosen=chosen)
-    assert (backend.searches, backend.checks) == (0, 0)
+    backend = remembering()
+    events, answer = await run(backend, settings=chosen)
+    assert (backend.searched, backend.checked) == ([], [])
     assert not any(isinstance(event, EvidenceFound) for event in events)
-    (request,) = backend.requests
+    (request,) = backend.written
     assert (request.closed_book, request.evidence, request.generator) == (True, (), "model")
     notice = next(event for event in events if isinstance(event, Notice))
     assert (notice.code, notice.message) == (closed_book.CODE, closed_book.LABEL)
@@ -158,7 +70,7 @@ async def test_it_is_written_from_memory_and_says_so_everywhere(chosen: Settings
 
 
 async def test_an_answer_from_evidence_says_nothing_of_it() -> None:
-    _, answer = await run(Remembering(f"{TEXT} [1]"), chosen=Settings())
+    _, answer = await run(ScriptedBackend({"auto": GOOD}))
     assert answer.sentences[0].support is Support.SUPPORTED
     assert not answer.closed_book
     assert answer_record(answer)["closed_book"] is False
@@ -167,18 +79,18 @@ async def test_an_answer_from_evidence_says_nothing_of_it() -> None:
 
 
 async def test_a_follow_up_is_asked_whole() -> None:
-    backend = Remembering()
+    backend = remembering()
     earlier = (Turn(QUESTION, "It causes thirst."),)
-    _, answer = await run(backend, "How is it treated?", context=earlier)
-    assert "diabetes" in backend.requests[0].question
-    assert backend.requests[0].context == ()
-    assert answer.query == backend.requests[0].question
+    _, answer = await run(backend, "How is it treated?", earlier, settings=NO_EVIDENCE)
+    assert "diabetes" in backend.written[0].question
+    assert backend.written[0].context == ()
+    assert answer.query == backend.written[0].question
 
 
 async def test_one_long_sentence_without_a_full_stop_is_shown() -> None:
-    _, answer = await run(Remembering("thirst and more thirst", finish="length"))
+    _, answer = await run(remembering("thirst and more thirst", "length"), settings=NO_EVIDENCE)
     assert answer.text == "thirst and more thirst"
-    _, answer = await run(Remembering("It causes thirst. And some", finish="length"))
+    _, answer = await run(remembering("It causes thirst. And some", "length"), settings=NO_EVIDENCE)
     assert answer.text == "It causes thirst."
 
 
@@ -186,19 +98,18 @@ async def test_one_long_sentence_without_a_full_stop_is_shown() -> None:
     ("text", "finish"), [("", "stop"), ("The evidence does not answer this question.", "abstain")]
 )
 async def test_a_model_that_remembers_nothing_is_an_honest_no(text: str, finish: str) -> None:
-    _, answer = await run(Remembering(text, finish=finish))
+    _, answer = await run(remembering(text, finish), settings=NO_EVIDENCE)
     assert answer.status is AnswerStatus.ABSTAINED
     assert answer.exit_code == ExitCode.ABSTAINED
     assert "without evidence" in answer.text
     assert "searched" not in answer.text
 
 
-@pytest.mark.parametrize("urgent", ["crushing chest pain spreading to my left arm"])
-async def test_beside_red_flags_stand_only_the_words_of_evidence(urgent: str) -> None:
-    backend = Remembering()
-    events, answer = await run(backend, urgent)
+async def test_beside_red_flags_stand_only_the_words_of_evidence() -> None:
+    backend = remembering()
+    events, answer = await run(backend, URGENT, settings=NO_EVIDENCE)
     assert isinstance(events[0], TriageFound)
-    assert [request.generator for request in backend.requests] == ["extractive"]
+    assert backend.asked == ["extractive"]
     assert answer.exit_code == ExitCode.EMERGENCY
     assert not answer.closed_book
     assert closed_book.ALARMED in answer.notices
@@ -206,32 +117,32 @@ async def test_beside_red_flags_stand_only_the_words_of_evidence(urgent: str) ->
 
 
 async def test_without_a_model_evidence_is_quoted_and_the_reason_said() -> None:
-    backend = Remembering(broken=True)
-    events, answer = await run(backend)
+    backend = remembering(broken=NO_MODEL)
+    events, answer = await run(backend, settings=NO_EVIDENCE)
     codes = [event.code for event in events if isinstance(event, Notice)]
     assert codes == [closed_book.CODE, FELL_TO_EXTRACTIVE]
-    assert [request.generator for request in backend.requests] == ["model", "extractive"]
+    assert backend.asked == ["model", "extractive"]
     assert answer.status is AnswerStatus.ANSWERED
     assert not answer.closed_book
-    assert answer.text == f"{TEXT} [1]"
+    assert answer.text == GOOD
     assert any("There is no model. It is gone." in notice for notice in answer.notices)
 
 
 async def test_a_model_that_is_asked_for_by_name_has_to_be_there() -> None:
     chosen = settings(evidence="false", generator="model")
-    _, answer = await run(Remembering(broken=True), chosen=chosen)
+    _, answer = await run(remembering(broken=NO_MODEL), settings=chosen)
     assert answer.status is AnswerStatus.FAILED
     assert answer.failure
     assert answer.failure.title == "There is no model."
 
 
 async def test_settings_that_contradict_each_other_end_with_code_2() -> None:
-    backend = Remembering()
+    backend = remembering()
     chosen = settings("classic", temperature=0.7)
-    _, answer = await run(backend, chosen=chosen)
+    _, answer = await run(backend, settings=chosen)
     assert answer.exit_code == ExitCode.USAGE
-    assert backend.requests == []
-    _, answer = await run(backend, "crushing chest pain spreading to my left arm", chosen)
+    assert backend.written == []
+    _, answer = await run(backend, URGENT, settings=chosen)
     assert answer.exit_code == ExitCode.EMERGENCY
     assert answer.triage.advice
 
