@@ -177,7 +177,10 @@ def remove(
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
     no_index: _NoIndex = False,
 ) -> int:
-    """Delete a corpus; its text is overwritten on disk, and taken out of every search index."""
+    """Delete a corpus; its text is overwritten on disk, and taken out of every search index.
+
+    Exit codes: 0 removed, 1 removed, but not yet off the disk or out of an index, 2 no such corpus.
+    """
     info = corpus_work.require(name)
     asking.before_deleting(
         ctx,
@@ -189,8 +192,9 @@ def remove(
         gone = library.remove(name)
     indexed = corpus_work.index(ctx, skip=no_index, removed=True)
     if options.current(ctx).json:
-        emit({"removed": name, "passages": gone.passages, **_index_record(indexed)})
-    return ExitCode.OK
+        record = {"removed": name, "passages": gone.passages, "wiped": library.wiped}
+        emit({**record, **_index_record(indexed)})
+    return ExitCode.OK if library.wiped else ExitCode.FAILURE
 
 
 app.command(name="list")(corpus_show.list_)

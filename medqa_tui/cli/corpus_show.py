@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -177,7 +178,8 @@ def _write(store: CorpusStore, name: str, out: Path) -> None:
         beside.replace(out)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise disk_error(error, out.parent) from error
+        again = shlex.join(["medqa-tui", "corpus", "export", name, "--out", str(out)])
+        raise disk_error(error, out.parent, again) from error
 
 
 def passage_record(record: PassageRecord) -> dict[str, Any]:

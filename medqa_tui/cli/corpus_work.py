@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -99,9 +101,16 @@ def library(ctx: typer.Context, label: str) -> Iterator[CorpusLibrary]:
 
         try:
             with interrupt.first_calls(cancel.set), setup_lock(paths, _on_wait, cancel):
-                yield CorpusLibrary(paths, reading, fetching, cancel, offline=settings.offline)
+                library = CorpusLibrary(paths, reading, fetching, cancel, offline=settings.offline)
+                yield library
         except OSError as error:
-            raise disk_error(error, paths.data) from error
+            raise disk_error(error, paths.data, shlex.join(["medqa-tui", *sys.argv[1:]])) from error
+    if not library.wiped:
+        diagnostics.warn(
+            "Another program is reading the corpora, so that what was removed or replaced is still"
+            f" on the disk, in {library.file}-wal. End it (medqa-tui engine stop, if it is the"
+            " engine), then type: medqa-tui corpus update starter"
+        )
 
 
 def index(ctx: typer.Context, *, skip: bool, removed: bool = False) -> Indexed:

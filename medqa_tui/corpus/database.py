@@ -116,10 +116,15 @@ class CorpusDatabase:
                     self.connection.execute("ROLLBACK")
                 raise
 
-    def wipe_log(self) -> None:
-        """Empty the write-ahead log, which may hold pages from before a deletion."""
+    def wipe_log(self) -> bool:
+        """Empty the write-ahead log, which may hold pages from before a deletion.
+
+        Returns:
+            Whether it is empty; it stays while another connection reads what was before.
+        """
         with self.lock, self.errors():
-            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            row = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return bool(row[0] == 0)
 
     @contextmanager
     def errors(self) -> Iterator[None]:

@@ -111,7 +111,7 @@ def _download(
             _or_from(builtin),
         ) from error
     except OSError as error:
-        raise disk_error(error, into.parent) from error
+        raise disk_error(error, into.parent, f"medqa-tui corpus add {builtin.name}") from error
     if tree_hash(partial) != archive.tree:
         partial.unlink()
         raise DownloadError(

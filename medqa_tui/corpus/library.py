@@ -17,7 +17,7 @@ from medqa_tui.corpus.ingest import ingest_starter
 from medqa_tui.corpus.names import check_name, place_of, require, source_of
 from medqa_tui.corpus.pipeline import Pipeline, Tally, revision_of
 from medqa_tui.corpus.record import CorpusInfo, PassageRecord, Progress
-from medqa_tui.corpus.rejects import RejectLog
+from medqa_tui.corpus.rejects import RejectLog, forget_rejects
 from medqa_tui.corpus.sources import BUILTINS, Archive, Source
 from medqa_tui.corpus.store import Change, CorpusStore
 from medqa_tui.errors import DownloadError, MedQAError, UsageError
@@ -63,6 +63,10 @@ class CorpusLibrary:
     Args:
         cancel: Stops what is running, which then changes nothing.
         offline: Whether nothing may be fetched.
+
+    Attributes:
+        wiped: Whether what the last change deleted or replaced is off the disk. If another process
+            was reading it, the next change or update sees to it.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class CorpusLibrary:
         self._on_progress = on_progress
         self._on_fetch = on_fetch
         self._cancel = cancel
+        self.wiped = True
 
     def add(self, name: str, source: Source, terms: Terms = Terms()) -> Outcome:
         """Store a source under `name`; given again, it goes on as an update of the same.
@@ -88,7 +93,7 @@ class CorpusLibrary:
             MedQAError: Nothing in the source can be read, or the store cannot be written.
         """
         check_name(name)
-        with CorpusStore(self.file) as store:
+        with self._changing() as store:
             present = store.corpus(name)
             if present is not None and not _same_place(present, source):
                 raise UsageError(
@@ -105,7 +110,7 @@ class CorpusLibrary:
             UsageError: There is no such corpus, or its source is gone.
             MedQAError: Nothing in the source can be read, or the store cannot be written.
         """
-        with CorpusStore(self.file) as store:
+        with self._changing() as store:
             present = require(store, name)
             if name == STARTER:
                 before = store.fingerprints((STARTER,))
@@ -130,12 +135,14 @@ class CorpusLibrary:
                 "To search others only, name them.",
                 'medqa-tui search --corpus NAME "..."',
             )
-        with CorpusStore(self.file) as store:
+        with self._changing() as store:
             info = require(store, name)
             # First: what is removed must not come back with a rebuild.
             self._remember(store, without=name)
             store.remove(name)
-        self._rejects(name).unlink(missing_ok=True)
+        forget_rejects(self._rejects(name))
+        # Of a rebuild that was killed.
+        _delete_database(self._fresh)
         fetch.forget(self.paths, name)
         return info
 
@@ -156,7 +163,7 @@ class CorpusLibrary:
             What was read, and why others could not be; those stay remembered, and where the old
             store still has the whole of one, it is taken over.
         """
-        fresh = self.file.with_name("corpora.db.new")
+        fresh = self._fresh
         _delete_database(fresh)
         outcomes, failures = [], dict[str, MedQAError]()
         remembered = self._remembered()
@@ -180,6 +187,17 @@ class CorpusLibrary:
             Path(f"{self.file}{ending}").unlink(missing_ok=True)
         fresh.replace(self.file)
         return outcomes, failures
+
+    @property
+    def _fresh(self) -> Path:
+        """Where a store is made anew."""
+        return self.file.with_name(f"{self.file.name}.new")
+
+    @contextmanager
+    def _changing(self) -> Iterator[CorpusStore]:
+        with CorpusStore(self.file) as store:
+            yield store
+            self.wiped = store.wipe()
 
     def _ingest(
         self, store: CorpusStore, name: str, source: Source, terms: Terms, note: bool = True

@@ -48,7 +48,7 @@ class RejectLog:
             self._path.unlink(missing_ok=True)
             return None
         self._file.close()
-        self._beside(self._path).replace(self._path)
+        _beside(self._path).replace(self._path)
         self._file = None
         return self._path
 
@@ -60,15 +60,21 @@ class RejectLog:
     ) -> None:
         if self._file is not None and self._path is not None:
             self._file.close()
-            self._beside(self._path).unlink(missing_ok=True)
+            _beside(self._path).unlink(missing_ok=True)
 
     def _open(self, path: Path) -> TextIO:
         paths.ensure(path.parent)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        file = os.fdopen(os.open(self._beside(path), flags, 0o600), "w", encoding="utf-8")
+        file = os.fdopen(os.open(_beside(path), flags, 0o600), "w", encoding="utf-8")
         file.write("\t".join(_HEADER) + "\n")
         return file
 
-    @staticmethod
-    def _beside(path: Path) -> Path:
-        return path.with_name(f"{path.name}.new")
+
+def forget_rejects(path: Path) -> None:
+    """Delete the list at `path`, also one that was being written when its process was killed."""
+    path.unlink(missing_ok=True)
+    _beside(path).unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.new")

@@ -258,20 +258,27 @@ class CorpusStore:
             change = Change(added, changed, len(gone), unchanged)
             info = replace(info, left_out=dict(left_out or {}))
             stored = self._seal(info, before.updated if before and change.is_empty else None)
-        if gone or changed:
-            self._db.wipe_log()
         return stored, change
 
     def remove(self, name: str) -> bool:
         """Delete a corpus and its passages; return whether it was there.
 
-        The text is overwritten on the disk, and the file shrinks where there is room to do so.
+        The text is overwritten in the file, which shrinks where there is room to do so; `wipe`
+        empties the log.
         """
         with self._db.errors(), self._db.write():
             removed = self._remove(name)
         if removed:
             self._shrink()
         return removed
+
+    def wipe(self) -> bool:
+        """Bring what was changed from the log into the file, so that nothing older is in either.
+
+        Returns:
+            Whether it could be done; after a while it cannot if another process is reading.
+        """
+        return self._db.wipe_log()
 
     def problems(self) -> list[str]:
         """Return what is wrong with the file, in words; every page and every passage is read."""
@@ -294,7 +301,6 @@ class CorpusStore:
         except MedQAError:
             # For want of space, or because another process reads: it is overwritten all the same.
             pass
-        self._db.wipe_log()
 
     def _seal(self, info: CorpusInfo, updated: str | None = None) -> CorpusInfo:
         """Write the figures of the corpus as its passages are now."""

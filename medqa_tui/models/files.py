@@ -38,13 +38,13 @@ def check_cancel(cancel: threading.Event | None) -> None:
         )
 
 
-def disk_error(error: OSError, folder: Path) -> MedQAError:
-    """Return `error`, met while writing below `folder`, in words."""
+def disk_error(error: OSError, folder: Path, again: str = "medqa-tui setup") -> MedQAError:
+    """Return `error`, met while writing below `folder`, in words; `again` is typed to go on."""
     if is_disk_full(error):
         return MedQAError(
             "The disk is full.",
             f"{folder}: {error.strerror or error}.",
-            "Free some space, then type: medqa-tui setup",
+            f"Free some space, then type: {again}",
         )
     return MedQAError(
         "A file could not be written.",

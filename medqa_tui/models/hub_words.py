@@ -77,9 +77,7 @@ def in_words(error: Exception, source: HubSource, folder: Path, again: str) -> M
         case httpx2.HTTPError():
             return said.http(error, _status(error))
         case OSError():
-            found = disk_error(error, folder)
-            found.hint = found.hint.replace("medqa-tui setup", again)
-            return found
+            return disk_error(error, folder, again)
     return said.so("The download failed.", f"{type(error).__name__}: {error}")
 
 

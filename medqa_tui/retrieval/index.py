@@ -69,7 +69,7 @@ def index_lock(folder: Path) -> Iterator[None]:
             "Another process is building this index.", f"{folder}.", "Wait until it is done."
         ) from error
     except OSError as error:
-        raise disk_error(error, folder) from error
+        raise disk_error(error, folder, "medqa-tui index build") from error
 
 
 def verify_index(

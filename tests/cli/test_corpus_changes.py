@@ -180,16 +180,14 @@ def test_a_damaged_store_is_rebuilt_on_request(home: Path, table: Path) -> None:
     assert names == ["notes", "starter"]
 
 
-def test_a_full_disk_is_said_and_the_same_command_goes_on(home: Path, table: Path) -> None:
-    with table.open("a", newline="") as file:
-        for number in range(3000):
-            file.write(f"Question {number}?,{'word ' * 50}{number},n{number}\r\n")
+def with_a_small_disk(home: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run the program where no file may become larger than 300 kB."""
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000));"
-        f"sys.argv = ['medqa-tui', *{list(add(table, '--no-index'))!r}];"
+        f"sys.argv = ['medqa-tui', *{list(args)!r}];"
         "from medqa_tui.__main__ import main; main()"
     )
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", code],
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -197,12 +195,23 @@ def test_a_full_disk_is_said_and_the_same_command_goes_on(home: Path, table: Pat
         env=clean_environment(home),
         check=False,
     )
+
+
+def test_a_full_disk_is_said_and_the_same_command_goes_on(home: Path, table: Path) -> None:
+    with table.open("a", newline="") as file:
+        for number in range(3000):
+            file.write(f"Question {number}?,{'word ' * 50}{number},n{number}\r\n")
+    done = with_a_small_disk(home, *add(table, "--no-index"))
     assert done.returncode == 1, done.stderr
     assert "disk" in done.stderr
     assert "Traceback" not in done.stderr
     medqa = program_in(home)
     assert json.loads(medqa("corpus", "list", "--json").stdout)["corpora"] == []
     assert "3002 passages" in medqa(*add(table, "--no-index")).stderr
+    done = with_a_small_disk(home, "corpus", "export", "notes", "-o", str(table.parent / "out"))
+    assert "The disk is full." in done.stderr
+    assert f"medqa-tui corpus export notes --out {table.parent / 'out'}" in done.stderr
+    assert [path.name for path in table.parent.iterdir() if "out" in path.name] == []
 
 
 def test_an_index_that_is_up_to_date_is_not_built_again(small: Program, small_home: Path) -> None:

@@ -22,7 +22,7 @@ from medqa_tui.corpus.pipeline import EXACT, SAME_ID, IngestCancelled
 from medqa_tui.corpus.sources import Source
 from medqa_tui.corpus.store import Change, CorpusStore
 from medqa_tui.errors import DownloadError, MedQAError, UsageError
-from medqa_tui.paths import Paths
+from medqa_tui.paths import Paths, ensure
 
 SECRET = "xylophonesecret"
 
@@ -173,6 +173,40 @@ def test_removing_removes_every_trace_of_the_text(paths, library, tmp_path):
     assert found == []
     assert not list(paths.corpora.rglob("notes*"))
     assert json.loads((paths.corpora / "sources.json").read_text()) == []
+
+
+def test_a_text_that_is_being_read_is_said_to_be_there_and_leaves_with_the_next_update(
+    paths, library, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("medqa_tui.corpus.database.BUSY_MS", 1)
+    with CorpusStore(library.file) as store:
+        ingest_starter(store)
+    library.add("notes", source(write(tmp_path / "a.csv", {"d": f"The {SECRET}."})))
+    other = sqlite3.connect(library.file, isolation_level=None)
+    other.execute("BEGIN")
+    assert other.execute("SELECT count(*) FROM passages").fetchone()[0] > 1
+    library.remove("notes")
+    assert not library.wiped
+    wal = Path(f"{library.file}-wal")
+    assert SECRET.encode() in library.file.read_bytes() + wal.read_bytes()
+    other.execute("ROLLBACK")
+    # It stays open, so that nobody's leaving empties the log.
+    again = CorpusLibrary(paths)
+    assert again.update("starter").change.is_empty
+    assert again.wiped
+    assert SECRET.encode() not in library.file.read_bytes() + wal.read_bytes()
+    other.close()
+
+
+def test_what_a_killed_process_left_of_a_corpus_goes_with_it(paths, library, tmp_path):
+    library.add("notes", source(write(tmp_path / "a.csv", {"d": f"The {SECRET}."})))
+    rejects = ensure(paths.corpora / "left-out") / "notes.tsv.new"
+    rejects.write_text(SECRET)
+    library.file.with_name("corpora.db.new").write_bytes(library.file.read_bytes())
+    library.remove("notes")
+    assert library.wiped
+    files = [each for each in paths.data.rglob("*") if each.is_file()]
+    assert not any(SECRET.encode() in each.read_bytes() for each in files)
 
 
 def test_a_changed_text_leaves_no_trace_of_the_old_one(paths, library, tmp_path):
