@@ -6,26 +6,18 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from kept_answers import ask, whole
 
 from medqa_tui.domain import (
     Answer,
     AnswerStatus,
-    Confidence,
-    ConfidenceLabel,
-    Evidence,
     Failure,
-    GeneratorKind,
-    ModelInfo,
-    Passage,
     Question,
-    Scores,
     Sentence,
-    Support,
-    Timings,
-    TokenCounts,
     Triage,
     TriageLevel,
     Turn,
@@ -47,35 +39,7 @@ def store(path: Path) -> HistoryStore:
     return HistoryStore(path)
 
 
-def _whole(question: str = "What is asthma?") -> Answer:
-    passage = Passage(
-        "starter:asthma#0", "starter", "asthma", "Asthma", "Text.", url="https://e.org"
-    )
-    return Answer(
-        question=question,
-        status=AnswerStatus.ANSWERED,
-        text="It is a disease. [1]",
-        sentences=(Sentence("It is a disease.", (1,), Support.SUPPORTED, 0.9),),
-        evidence=(Evidence(1, passage, Scores(dense=0.5, bm25_rank=1)),),
-        confidence=Confidence(0.8, ConfidenceLabel.HIGH),
-        triage=Triage(TriageLevel.URGENT, ("chest-pain",), "Go."),
-        model=ModelInfo("starter", generator=GeneratorKind.MODEL),
-        timings=Timings(total=12.5),
-        tokens=TokenCounts(10, 20),
-        disclaimer="For education.",
-        notices=("A notice.",),
-        query="asthma",
-        failure=Failure("Title", "Detail", "Hint", 4),
-    )
-
-
-def _ask(store: HistoryStore, text: str, turn: str, answer: str | None = "An answer.") -> str:
-    session = store.latest_session() or store.new_session()
-    recorder = store.recorder(session)
-    recorder.begin(Question(text, turn), Triage())
-    if answer is not None:
-        recorder.finish(turn, Answer(text, AnswerStatus.ANSWERED, answer))
-    return session
+WHOLE = replace(whole(), failure=Failure("Title", "Detail", "Hint", 4))
 
 
 def test_nothing_is_created_by_looking(store: HistoryStore, path: Path) -> None:
@@ -104,12 +68,12 @@ def test_a_question_is_kept_before_it_is_answered(store: HistoryStore) -> None:
 def test_the_whole_answer_comes_back(store: HistoryStore) -> None:
     recorder = store.recorder(store.new_session())
     recorder.begin(Question("What is asthma?", "t1"), Triage())
-    recorder.finish("t1", _whole())
+    recorder.finish("t1", WHOLE)
     listed = store.list()[0]
     assert listed.answer is None
     found = store.get(listed.id)
     assert found is not None
-    assert found.answer == _whole()
+    assert found.answer == WHOLE
 
 
 def test_an_answer_from_before_passages_had_a_revision_comes_back(
@@ -117,18 +81,18 @@ def test_an_answer_from_before_passages_had_a_revision_comes_back(
 ) -> None:
     recorder = store.recorder(store.new_session())
     recorder.begin(Question("What is asthma?", "t1"), Triage())
-    recorder.finish("t1", _whole())
+    recorder.finish("t1", WHOLE)
     with sqlite3.connect(path) as connection:
-        query = "UPDATE turns SET answer = json_remove(answer, '$.evidence[0].passage.revision')"
+        query = "UPDATE turns SET answer = json_remove(answer, '$.evidence[1].passage.revision')"
         assert connection.execute(query).rowcount == 1
     connection.close()
     found = store.get(1)
     assert found is not None
-    assert found.answer == _whole()
+    assert found.answer == WHOLE
 
 
 def test_an_answer_of_another_version_still_shows_its_text(store: HistoryStore, path: Path) -> None:
-    _ask(store, "Why?", "t1")
+    ask(store, "Why?")
     with sqlite3.connect(path) as connection:
         connection.execute("""UPDATE turns SET answer = '{"later": 1}'""")
     connection.close()
@@ -141,9 +105,9 @@ def test_an_answer_of_another_version_still_shows_its_text(store: HistoryStore, 
 def test_turns_of_a_conversation_come_oldest_first_without_unanswered_ones(
     store: HistoryStore,
 ) -> None:
-    session = _ask(store, "One?", "t1", "1.")
-    _ask(store, "Two?", "t2", None)
-    _ask(store, "Three?", "t3", "3.")
+    session = ask(store, "One?", "1.", "t1").session
+    ask(store, "Two?", None, "t2")
+    ask(store, "Three?", "3.", "t3")
     other = store.recorder(store.new_session())
     other.begin(Question("Other?", "t4"), Triage())
     assert store.turns(session) == (Turn("One?", "1."), Turn("Three?", "3."))
@@ -172,7 +136,7 @@ def test_what_was_refused_or_failed_is_no_context(store: HistoryStore) -> None:
 
 
 def test_files_and_folder_are_for_their_owner_alone(store: HistoryStore, path: Path) -> None:
-    _ask(store, "Why?", "t1")
+    ask(store, "Why?")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     store.close()
@@ -188,14 +152,14 @@ def test_the_journal_is_for_its_owner_alone(store: HistoryStore, path: Path) -> 
         connection.execute("DELETE FROM turns")
         seen.extend(stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir())
 
-    _ask(store, "Why?", "t1")
+    ask(store, "Why?")
     store.database.run(look)
     assert len(seen) == 2
     assert set(seen) == {0o600}
 
 
 def test_text_is_cleaned_before_it_is_kept(store: HistoryStore) -> None:
-    _ask(store, "a\x1b[31m\ud800b", "t1", "c\u202ed")
+    ask(store, "a\x1b[31m\ud800b", "c\u202ed", "t1")
     entry = store.list()[0]
     assert (entry.question, entry.text) == ("ab", "cd")
 
@@ -203,6 +167,7 @@ def test_text_is_cleaned_before_it_is_kept(store: HistoryStore) -> None:
 def test_a_killed_process_leaves_its_question_and_what_it_had_said(path: Path) -> None:
     code = f"""
 import sys
+from dataclasses import replace
 from pathlib import Path
 from medqa_tui.domain import Question, Triage
 from medqa_tui.history.store import HistoryStore
@@ -230,7 +195,7 @@ sys.stdin.read()
 def test_a_number_taken_over_by_another_process_is_not_taken_for_the_writer(
     store: HistoryStore, path: Path
 ) -> None:
-    _ask(store, "Why?", "t1", None)
+    ask(store, "Why?", None, "t1")
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE turns SET writer = ?", (f"{os.getppid()} 1.00",))
     connection.close()
@@ -240,6 +205,7 @@ def test_a_number_taken_over_by_another_process_is_not_taken_for_the_writer(
 def test_many_writers_at_once_lose_nothing(path: Path) -> None:
     code = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from medqa_tui.domain import Answer, AnswerStatus, Question, Triage
 from medqa_tui.history.store import HistoryStore
@@ -268,15 +234,15 @@ for number in range(10):
 def test_a_file_that_was_moved_away_while_open_is_begun_anew(
     store: HistoryStore, path: Path
 ) -> None:
-    _ask(store, "Before?", "t1")
+    ask(store, "Before?")
     path.rename(path.with_name("elsewhere.db"))
-    _ask(store, "After?", "t2")
+    ask(store, "After?")
     assert [entry.question for entry in HistoryStore(path).list()] == ["After?"]
 
 
 def test_purge_leaves_no_trace_in_any_file(store: HistoryStore, path: Path) -> None:
     for number in range(30):
-        _ask(store, f"{PATTERN} {number} {'y' * 3000}", f"t{number}", f"{PATTERN} " * 200)
+        ask(store, f"{PATTERN} {number} {'y' * 3000}", f"{PATTERN} " * 200, f"t{number}")
     assert PATTERN.encode() in path.read_bytes()
     size = path.stat().st_size
     assert store.purge() == 30
@@ -284,13 +250,13 @@ def test_purge_leaves_no_trace_in_any_file(store: HistoryStore, path: Path) -> N
     assert path.stat().st_size < size
     for file in path.parent.iterdir():
         assert PATTERN.encode() not in file.read_bytes(), file
-    _ask(store, "Later?", "later")
+    ask(store, "Later?")
     assert store.list()[0].id == 31
 
 
 def test_a_deleted_question_is_overwritten(store: HistoryStore, path: Path) -> None:
-    _ask(store, "Kept?", "t1")
-    _ask(store, PATTERN, "t2", f"{PATTERN} " * 2000)
+    ask(store, "Kept?")
+    ask(store, PATTERN, f"{PATTERN} " * 2000, "t2")
     assert store.delete(2)
     assert not store.delete(2)
     assert [entry.question for entry in store.list()] == ["Kept?"]
@@ -307,7 +273,7 @@ def test_what_a_growing_answer_replaced_is_overwritten(store: HistoryStore, path
 
 
 def test_a_later_versions_file_is_refused_and_left_alone(store: HistoryStore, path: Path) -> None:
-    _ask(store, "Why?", "t1")
+    ask(store, "Why?")
     store.close()
     with sqlite3.connect(path) as connection:
         connection.execute(f"PRAGMA user_version = {migrations.VERSION + 1}")
@@ -321,7 +287,7 @@ def test_a_later_versions_file_is_refused_and_left_alone(store: HistoryStore, pa
 def test_a_migration_keeps_what_is_there(
     store: HistoryStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _ask(store, "Why?", "t1")
+    ask(store, "Why?")
     store.close()
     later = (*migrations.MIGRATIONS, ("ALTER TABLE turns ADD COLUMN extra TEXT DEFAULT 'new'",))
     monkeypatch.setattr(migrations, "MIGRATIONS", later)
@@ -336,7 +302,7 @@ def test_a_migration_keeps_what_is_there(
 def test_a_migration_that_fails_leaves_the_file_as_it_was(
     store: HistoryStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _ask(store, "Why?", "t1")
+    ask(store, "Why?")
     store.close()
     wrong = ("ALTER TABLE turns ADD COLUMN extra TEXT", "ALTER TABLE nothing ADD COLUMN x TEXT")
     with monkeypatch.context() as patch:

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from kept_answers import ask
 
-from medqa_tui.domain import Answer, AnswerStatus, Question, Triage
 from medqa_tui.errors import MedQAError, UsageError
 from medqa_tui.history import migrations, search, since, upkeep
 from medqa_tui.history.store import HistoryStore, Progress
@@ -26,15 +26,7 @@ def store(path: Path) -> HistoryStore:
 
 
 def keep(store: HistoryStore, question: str, answer: str | None) -> int:
-    session = store.latest_session() or store.new_session()
-    turn = f"t{store.count()} {question}"
-    recorder = store.recorder(session)
-    recorder.begin(Question(question, turn), Triage())
-    if answer is not None:
-        recorder.finish(turn, Answer(question, AnswerStatus.ANSWERED, answer))
-    latest = store.latest()
-    assert latest is not None
-    return latest.id
+    return ask(store, question, answer).id
 
 
 def ids(found: search.Found) -> list[int]:

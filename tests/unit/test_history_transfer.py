@@ -8,26 +8,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from kept_answers import ask, whole
 from markdown_it import MarkdownIt
 
-from medqa_tui.domain import (
-    Answer,
-    AnswerStatus,
-    Confidence,
-    ConfidenceLabel,
-    Evidence,
-    GeneratorKind,
-    ModelInfo,
-    Passage,
-    Question,
-    Scores,
-    Sentence,
-    Support,
-    Timings,
-    TokenCounts,
-    Triage,
-    TriageLevel,
-)
+from medqa_tui.domain import Answer, AnswerStatus, Question, Sentence, Triage
 from medqa_tui.errors import UsageError
 from medqa_tui.grounding.closed_book import SHORT
 from medqa_tui.history import markdown
@@ -47,47 +31,8 @@ def store(tmp_path: Path) -> HistoryStore:
     return HistoryStore(tmp_path / "data" / "history.db")
 
 
-def whole(question: str = "What is asthma?", text: str = "It is a disease. [1] [7]") -> Answer:
-    passages = (
-        Passage(
-            "starter:asthma#0",
-            "starter",
-            "asthma",
-            "Asthma <i>overview</i>",
-            "Asthma is a disease & more.",
-            source="NHLBI",
-            url="https://e.org/a?b=1&c=2",
-            licence="CC-BY-4.0",
-            date="2024-05-01",
-            revision="577bd37b96c0",
-        ),
-        Passage("starter:x#0", "starter", "x", "Cough", "Uncited.", url="javascript:alert(1)"),
-    )
-    return Answer(
-        question=question,
-        status=AnswerStatus.ANSWERED,
-        text=text,
-        sentences=(
-            Sentence("It is a disease.", (1,), Support.SUPPORTED, 0.9),
-            Sentence("And more.", (1,), Support.PARTIAL, 0.4),
-        ),
-        evidence=tuple(Evidence(n, p, Scores(dense=0.5)) for n, p in enumerate(passages, 1)),
-        confidence=Confidence(0.815, ConfidenceLabel.HIGH, calibrated=True),
-        triage=Triage(TriageLevel.URGENT, ("chest-pain",), "See a doctor <today>."),
-        model=ModelInfo("starter", "org/base", "our-adapter", "nf4", "cpu", GeneratorKind.MODEL),
-        timings=Timings(total=12.5),
-        tokens=TokenCounts(10, 20),
-        disclaimer="For education only.",
-        notices=("One sentence was <left> out.",),
-        query="asthma disease",
-    )
-
-
 def keep(store: HistoryStore, answer: Answer) -> None:
-    recorder = store.recorder("conversation")
-    turn = f"t{store.count()}"
-    recorder.begin(Question(answer.question, turn), answer.triage)
-    recorder.finish(turn, answer)
+    ask(store, answer.question, answer, f"t{store.count()}")
 
 
 class Page(HTMLParser):
@@ -195,7 +140,8 @@ def test_json_comes_back_whole(store: HistoryStore, tmp_path: Path) -> None:
         for entry in store.whole()
     ]
     assert list(other.whole()) == expected
-    assert other.turns("conversation") == store.turns("conversation")
+    conversation = expected[0].session
+    assert other.turns(conversation) == store.turns(conversation) != ()
     assert other.search("asthma").total == store.search("asthma").total
     assert import_json(other, text) == (0, 3)
     other.purge()
