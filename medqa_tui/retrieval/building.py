@@ -39,7 +39,7 @@ from medqa_tui.retrieval.manifest import (
     Storage,
 )
 from medqa_tui.retrieval.probe import probe_once
-from medqa_tui.retrieval.reading import count_words, kept_words
+from medqa_tui.retrieval.reading import count_words
 from medqa_tui.retrieval.vectors import KnownVectors, key_array, text_key
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ class Build:
         figures = crowding_of(vectors, first, layout.ids)
         np.save(self.out / CROWDING_FILE, figures, allow_pickle=False)
         _write_json(self.out / IDS_FILE, layout.ids)
-        _write_json(self.out / WORDS_FILE, kept_words(layout.words, len(layout.ids)))
+        _write_json(self.out / WORDS_FILE, layout.words)
         layout.terms.save(self.out)
         if self.storage == "float32":
             probe = probe_once(self.folder)

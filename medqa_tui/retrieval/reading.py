@@ -1,7 +1,9 @@
 """How a question is read before it is searched for: misspelt words put right, lay words explained.
 
 A word is taken for misspelt only if neither the corpus nor the embedding model's vocabulary has it,
-and only for a word of the corpus that is near (optimal string alignment distance: Damerau 1964).
+and only for a word of the corpus that is near (optimal string alignment distance: Damerau 1964) and
+sounds alike: people misspell vowels and double letters, while names of medicines differ in their
+consonants, and none may be read as another.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
 from medqa_tui.corpus.record import PassageRecord
 from medqa_tui.domain import Passage
@@ -21,6 +24,11 @@ _SHORTEST = 5
 # Mistakes allowed in words of up to so many letters.
 _MISTAKES = ((5, 1), (7, 2))
 _MOST_MISTAKES = 3
+# Fewer letters than that, and a word with another consonant is another word.
+_CONSONANTS_COUNT = 7
+_SILENT = dict.fromkeys(map(ord, "aeiouyhw"))
+_ALIKE = str.maketrans("ckqzx", "sssss")
+# Of a large corpus a word that stands once is no model: as often a slip of the pen as a rare name.
 _SMALL = 5000
 
 
@@ -50,11 +58,19 @@ class Reader:
     Args:
         vocabulary: Words of the corpus in small letters, and how often it has them.
         knows: Tells whether a word in small letters is a common one of the language.
+        passages: How many the corpus has.
     """
 
-    def __init__(self, vocabulary: Mapping[str, int], knows: Callable[[str], bool]) -> None:
+    def __init__(
+        self, vocabulary: Mapping[str, int], knows: Callable[[str], bool], passages: int = 0
+    ) -> None:
         self._counts = vocabulary
-        self._candidates = [word for word in vocabulary if len(word) >= _SHORTEST - 1]
+        least = 2 if passages > _SMALL else 1
+        self._candidates = [
+            word
+            for word, count in vocabulary.items()
+            if len(word) >= _SHORTEST - 1 and count >= least
+        ]
         self._knows = knows
 
     def read(self, question: str) -> Reading:
@@ -86,7 +102,7 @@ class Reader:
         ranked = [
             (mistakes, other[0] != word[0], -self._counts[other], other)
             for other, mistakes, _ in near
-            if other[0] == word[0] or mistakes == 1
+            if (other[0] == word[0] or mistakes == 1) and _sounds_like(word, other, int(mistakes))
         ]
         return min(ranked)[-1] if ranked else word
 
@@ -113,11 +129,21 @@ def count_words(passage: Passage, into: Counter[str]) -> None:
     into.update(word.lower() for word in _WORD.findall(text))
 
 
-def kept_words(counts: Counter[str], passages: int) -> dict[str, int]:
-    """Return the words by which questions are read; of a large corpus not those it has once.
+def _sounds_like(word: str, other: str, mistakes: int) -> bool:
+    """Say whether two words that are `mistakes` apart differ at most in one consonant.
 
-    Among many texts a word that stands once is as often a slip of the pen as a rare name, and a
-    rare name that is typed right is found whether or not it is known here.
+    A consonant must be the only mistake, and in short words their letters be the same.
     """
-    least = 2 if passages > _SMALL else 1
-    return {word: count for word, count in counts.items() if count >= least}
+    from rapidfuzz.distance import OSA
+
+    consonants = OSA.distance(_consonants(word), _consonants(other))
+    if consonants == 0:
+        return True
+    same_letters = sorted(word) == sorted(other)
+    return mistakes == 1 and (len(word) >= _CONSONANTS_COUNT or same_letters)
+
+
+def _consonants(word: str) -> str:
+    """Return the consonants that are heard, those that sound alike as one, none twice in a row."""
+    heard = word.translate(_SILENT).translate(_ALIKE)
+    return "".join(letter for letter, _ in groupby(heard))

@@ -131,7 +131,8 @@ class Retriever:
                     )
                 if self._dense is None:
                     self._dense, self._notices = load_dense(self.folder, self.manifest)
-                self._reader = Reader(load_vocabulary(self.folder, self.manifest), embedder.knows)
+                words = load_vocabulary(self.folder, self.manifest)
+                self._reader = Reader(words, embedder.knows, self.manifest.passages)
                 self._embedder = embedder
             if reranker is not None:
                 self._reranker = reranker
@@ -260,8 +261,9 @@ class Retriever:
             )
             for position, pair in zip(found.order, pairs, strict=True)
         }
-        by = found.rrf if self._by_ranks else found.fused
-        found.order = sorted(found.order, key=lambda position: (-by[position], position))
+        if not self._by_ranks:
+            by = found.fused
+            found.order = sorted(found.order, key=lambda position: (-by[position], position))
 
     def _rerank(self, found: Candidates, query: str, reranker: PairScorer) -> None:
         head = found.order[: self._rerank_depth or reranker.depth]

@@ -26,6 +26,8 @@ READER = Reader(WORDS, ENGLISH.__contains__)
         ("Hemroids at home", "hemorrhoids at home"),
         ("is atrail fibrilation dangerus", "is atrial fibrillation dangerous"),
         ("sergury for the nee", "surgery for the nee"),
+        ("brochitis or newmonia", "bronchitis or newmonia"),
+        ("a tyroid ulser in the kindey", "a thyroid ulcer in the kidney"),
     ],
 )
 def test_misspelt_words_are_read_as_words_of_the_corpus(typed: str, read: str) -> None:
@@ -49,6 +51,34 @@ def test_what_is_known_or_near_nothing_stays_as_it_was_typed(question: str) -> N
     reading = READER.read(question)
     assert reading.text == question
     assert reading.corrections == ()
+
+
+@pytest.mark.parametrize(
+    ("medicine", "other"),
+    [
+        ("meloxicam", "mexican"),
+        ("fluvoxamine", "fluoxetine"),
+        ("nimodipine", "nifedipine"),
+        ("glargine", "glycine"),
+        ("desonide", "describe"),
+        ("levaquin", "levin"),
+        ("toradol", "tornado"),
+        ("remipril", "restoril"),
+        ("coreg", "core"),
+        ("neupro", "neuro"),
+        ("tasmar", "tartar"),
+    ],
+)
+def test_no_medicine_is_read_as_another_word(medicine: str, other: str) -> None:
+    reader = Reader({other: 50}, ENGLISH.__contains__)
+    assert reader.read(f"how much {medicine}").corrections == ()
+
+
+def test_a_rare_word_of_a_large_corpus_is_known_but_no_model() -> None:
+    reader = Reader({"arthritis": 1, "asthma": 9}, ENGLISH.__contains__, passages=10_000)
+    assert reader.read("arthritis").corrections == ()
+    assert reader.read("artritis").corrections == ()
+    assert reader.read("asthmma").text == "asthma"
 
 
 def test_the_corrections_are_told_as_they_were_typed() -> None:

@@ -166,6 +166,15 @@ def test_fusion_by_ranks_can_be_chosen(store, folder):
     assert [s.rrf for s in scores] == sorted((s.rrf for s in scores), reverse=True)
 
 
+def test_by_ranks_a_question_without_a_known_word_is_in_the_order_of_the_dense_arm(store, folder):
+    settings = RetrievalSettings(fusion="rrf")
+    retriever = Retriever.open(folder, store, HashingEmbedder(), settings=settings)
+    found = retriever.search("qwzx vbnmk", 3).evidence
+    assert [item.scores.bm25_rank for item in found] == [None] * 3
+    cosines = [item.scores.dense for item in found]
+    assert cosines == sorted(cosines, reverse=True)
+
+
 def test_the_reranker_orders_the_head_only(store, folder):
     reranker = Longest()
     retriever = Retriever.open(folder, store, HashingEmbedder(), reranker)
