@@ -18,7 +18,6 @@ from transformers import AutoTokenizer, Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
 from medqa_tui.errors import MedQAError, UsageError
-from medqa_tui.generation.faults import is_out_of_memory
 from medqa_tui.generation.weights import (
     auto_class,
     is_quantized,
@@ -28,8 +27,10 @@ from medqa_tui.generation.weights import (
 )
 from medqa_tui.models.adapter_check import CAUSAL_TASK, SEQ2SEQ_TASK
 from medqa_tui.models.loading import one_at_a_time
+from medqa_tui.training.arguments import arguments
 from medqa_tui.training.encoding import IGNORED, Row, collate, pad_id
-from medqa_tui.training.generator_presets import GeneratorPreset, Method, Schedule
+from medqa_tui.training.generator_presets import GeneratorPreset, Method
+from medqa_tui.training.job import fitting, no_memory
 from medqa_tui.training.progress import Stopped, TrainEvent
 from medqa_tui.training.watching import CHECKPOINTS, Best, Watch, last_checkpoint
 
@@ -213,15 +214,6 @@ def require_memory(task: Task) -> None:
         raise no_memory(f"About {size * times / 1e9:.1f} GB are needed, {free / 1e9:.1f} are free.")
 
 
-def no_memory(detail: str) -> MedQAError:
-    """Return the error of a run that does not fit into memory."""
-    return MedQAError(
-        "There is not enough memory to train this model.",
-        detail,
-        "Close other programs, or train with less: --set batch=1 --set max_tokens=256",
-    )
-
-
 def require_gradients(model: Any) -> None:
     """Refuse to train through a 4-bit layer that was repacked for inference.
 
@@ -243,6 +235,7 @@ def train(
     work: Path,
     *,
     per_epoch: int,
+    looks: int = 0,
     resume: bool = False,
     on_event: LogEvent = lambda event: None,
     cancel: threading.Event | None = None,
@@ -251,6 +244,7 @@ def train(
 
     Args:
         per_epoch: Batches of one epoch.
+        looks: How often it is measured over the whole run; 0 measures after each epoch.
         work: Where checkpoints go; `resume` goes on from the last whole one there.
 
     Raises:
@@ -267,19 +261,23 @@ def train(
         collate(held[at : at + preset.batch], pad, seq2seq=task.seq2seq)
         for at in range(0, len(held), preset.batch)
     ]
-    best = Best(work, (lambda: mean_loss(model, checks)) if checks else None, preset.patience)
     steps = total_steps(len(made), preset)
+    epoch_steps = max(1, -(-per_epoch // preset.accumulation))
+    look_steps = max(1, -(-steps // looks)) if looks else epoch_steps
+    # The patience is of epochs.
+    patience = -(-preset.patience * epoch_steps // look_steps)
+    best = Best(work, (lambda: mean_loss(model, checks)) if checks else None, patience)
     watch = Watch(
         on_event,
         cancel,
         best,
         tokens=[sum(len(row.inputs) for row in batch) for batch in made],
         accumulation=preset.accumulation,
-        epoch_steps=max(1, -(-per_epoch // preset.accumulation)),
+        epoch_steps=look_steps,
     )
     trainer = AnswerTrainer(
         model=model,
-        args=_arguments(task, work, steps, watch.epoch_steps),
+        args=_arguments(task, work, steps, epoch_steps),
         train_dataset=Batches(made),
         data_collator=lambda rows: collate(rows[0], pad, seq2seq=task.seq2seq),
         callbacks=[watch],
@@ -288,12 +286,8 @@ def train(
     trainer.remove_callback(PrinterCallback)
     require_gradients(model)
     began = time.monotonic()
-    try:
+    with fitting(f"{preset.batch} rows of {preset.max_tokens} tokens a batch."):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise no_memory(f"{preset.batch} rows of {preset.max_tokens} tokens a batch.") from error
     seconds = time.monotonic() - began
     if cancel is not None and cancel.is_set() and trainer.state.global_step < steps:
         raise Stopped(work)
@@ -324,34 +318,23 @@ def total_steps(count: int, preset: GeneratorPreset) -> int:
 
 def _arguments(task: Task, work: Path, steps: int, epoch_steps: int) -> TrainingArguments:
     preset = task.preset
-    schedule = preset.schedule
-    if schedule == Schedule.CONSTANT and preset.warmup:
-        schedule = "constant_with_warmup"
     paged = task.device == "cuda" and preset.optimizer == "paged_adamw_8bit"
-    return TrainingArguments(
-        output_dir=str(work / CHECKPOINTS),
-        max_steps=steps,
+    return arguments(
+        work,
+        steps=steps,
+        warmup=preset.warmup,
+        seed=preset.seed,
+        device=task.device,
         per_device_train_batch_size=1,
         gradient_accumulation_steps=preset.accumulation,
         learning_rate=preset.learning_rate,
-        lr_scheduler_type=schedule,
-        warmup_steps=int(steps * preset.warmup),
+        schedule=preset.schedule,
         weight_decay=preset.weight_decay,
         max_grad_norm=preset.max_grad_norm,
         optim="paged_adamw_8bit" if paged else "adamw_torch",
-        # The batches are in their order already.
-        train_sampling_strategy="sequential",
         logging_steps=max(1, min(5, steps // 4)),
         logging_nan_inf_filter=False,
-        save_strategy="steps",
         save_steps=preset.checkpoint_steps or epoch_steps,
-        save_total_limit=2,
-        report_to=[],
-        seed=preset.seed,
-        use_cpu=task.device == "cpu",
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
     )
 
 
@@ -376,13 +359,9 @@ def measure_step(task: Task, made: Sequence[list[Row]]) -> StepCost:
     for batch in (order[-1], order[len(order) // 2], order[len(order) // 2]):
         inputs = collate(batch, pad_id(tokenizer), seq2seq=task.seq2seq)
         began = time.monotonic()
-        try:
+        with fitting(f"A batch of {len(batch)} rows does not fit."):
             loss, _ = answer_loss(model, {k: v.to(task.device) for k, v in inputs.items()})
             torch.autograd.backward(loss)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise no_memory(f"A batch of {len(batch)} rows does not fit.") from error
         if task.device == "cuda":
             torch.cuda.synchronize()
         took = time.monotonic() - began

@@ -6,18 +6,17 @@ import hashlib
 import json
 import shutil
 import threading
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medqa_tui.errors import UsageError
 from medqa_tui.generation import prompt
-from medqa_tui.models.files import sha256_file, sync_tree, write_atomic
-from medqa_tui.models.install import place
+from medqa_tui.models.files import write_atomic
 from medqa_tui.training import curve, runcard
 from medqa_tui.training.examples import Lesson, lessons
 from medqa_tui.training.generator_presets import GeneratorPreset, Method
+from medqa_tui.training.job import Job, Tell, card_of, require_checkpoint, rounded, saving
 from medqa_tui.training.pairs import Parted, part, read_pairs
 from medqa_tui.training.progress import Stopped, TrainEvent
 from medqa_tui.training.sources import STARTER, Example, Source
@@ -26,51 +25,27 @@ if TYPE_CHECKING:
     from medqa_tui.training.encoding import Row
     from medqa_tui.training.generator import Task, Trained
 
-_TOKENIZER = "tokenizer.json"
 _RUN = "run.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted(Job):
     """What is to be trained, from what, and where it goes.
 
+    The output is an adapter's folder, or where all weights are trained, a model's.
+
     Attributes:
-        base: Folder of the model.
-        base_id: Its public id.
-        base_revision: Its pinned source.
         base_licence: As the catalogue names it.
-        data: Names of sources, or files.
-        data_folder: Where MedQuAD lies.
-        store: The file of the added corpora.
-        output: An adapter's folder, or where all weights are trained, a model's.
-        work: Checkpoints; removed when the result is saved.
     """
 
-    name: str
-    base: Path
-    base_id: str
-    base_revision: str
     base_licence: str
-    data: tuple[str, ...]
-    data_folder: Path | None
-    store: Path
-    output: Path
-    work: Path
     preset: GeneratorPreset
-    preset_name: str
-    device: str = "auto"
-    threads: int = 0
 
     def task(self) -> Task:
         """Return what is trained, on the device that is there."""
-        import torch
-
         from medqa_tui.training.generator import Task
 
-        if self.threads > 0:
-            torch.set_num_threads(self.threads)
-        cuda = self.device != "cpu" and torch.cuda.is_available()
-        return Task(self.base, self.preset, "cuda" if cuda else "cpu")
+        return Task(self.base, self.preset, self.torch_device())
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +77,6 @@ class Prepared:
     def abstaining(self) -> int:
         """Lessons whose evidence does not answer."""
         return sum(lesson.abstains for lesson in self.lessons)
-
-
-Tell = Callable[[TrainEvent], None]
 
 
 def prepare(wanted: Wanted, on_event: Tell, cancel: threading.Event | None = None) -> Prepared:
@@ -175,14 +147,9 @@ def run(
         MedQAError: Memory ran out.
     """
     from medqa_tui.training import generator
-    from medqa_tui.training.watching import last_checkpoint
 
-    if resume and last_checkpoint(wanted.work) is None:
-        raise UsageError(
-            "There is nothing to go on from.",
-            f"{wanted.work} holds no whole checkpoint.",
-            "Type the same command without --resume.",
-        )
+    if resume:
+        require_checkpoint(wanted.work)
     _same_run(wanted, prepared, resume=resume)
     trained = generator.train(
         wanted.task(),
@@ -195,12 +162,8 @@ def run(
         cancel=cancel,
     )
     on_event(TrainEvent("saving"))
-    staging = wanted.output.with_name(f".{wanted.output.name}.part")
-    shutil.rmtree(staging, ignore_errors=True)
-    _save(wanted, prepared, trained, staging)
-    sync_tree(staging)
-    place(staging, wanted.output)
-    shutil.rmtree(wanted.work, ignore_errors=True)
+    with saving(wanted) as folder:
+        _save(wanted, prepared, trained, folder)
     return trained
 
 
@@ -250,26 +213,13 @@ def _save(wanted: Wanted, prepared: Prepared, trained: Trained, folder: Path) ->
 
 def _card(wanted: Wanted, prepared: Prepared, trained: Trained) -> dict[str, Any]:
     preset, parted = wanted.preset, prepared.parted
-    licences = sorted({source.licence for source in prepared.sources})
-    tokenizer = wanted.base / _TOKENIZER
     chat = str(trained.tokenizer.chat_template or "")
+    title = f"{preset.title}, on {wanted.base_id}"
     return {
-        "name": wanted.name,
-        "kind": "generator",
-        "title": f"{wanted.name}: {preset.title}, on {wanted.base_id}",
-        "base": wanted.base_id,
-        "base_revision": wanted.base_revision,
+        **card_of(wanted, "generator", title, preset, prepared.sources),
         "base_licence": wanted.base_licence,
-        "tokenizer_sha256": sha256_file(tokenizer) if tokenizer.is_file() else "",
         "template_sha256": prompt.template_hash(),
         "chat_template_sha256": hashlib.sha256(chat.encode()).hexdigest(),
-        "licence": ", ".join(licences),
-        "attribution": "Trained on "
-        + "; ".join(source.attribution for source in prepared.sources)
-        + ".",
-        "preset": wanted.preset_name,
-        "settings": asdict(preset),
-        "data": runcard.data_record(prepared.sources),
         "examples": len(prepared.lessons),
         "abstaining": prepared.abstaining,
         "answers_cut": prepared.cut,
@@ -284,7 +234,6 @@ def _card(wanted: Wanted, prepared: Prepared, trained: Trained) -> dict[str, Any
         "stopped_early": trained.stopped_early,
         "seconds": round(trained.seconds),
         "tokens_per_second": round(trained.tokens / max(trained.seconds, 1e-9)),
-        "git_revision": runcard.git_revision(),
-        "losses": [[step, round(loss, 4)] for step, loss in trained.losses],
-        "validation_losses": [[step, round(loss, 4)] for step, loss in trained.validation],
+        "losses": rounded(trained.losses),
+        "validation_losses": rounded(trained.validation),
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from medqa_tui.errors import UsageError
-from medqa_tui.training.presets import read_preset
+from medqa_tui.training.presets import read_preset, require_known
 
 KIND = "generator"
 
@@ -19,14 +19,6 @@ class Method(StrEnum):
     QLORA = "qlora"
     LORA = "lora"
     FULL = "full"
-
-
-class Schedule(StrEnum):
-    """How the learning rate goes on after the warm-up."""
-
-    LINEAR = "linear"
-    COSINE = "cosine"
-    CONSTANT = "constant"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +70,7 @@ def read_generator_preset(name: str, overrides: Mapping[str, str]) -> GeneratorP
         UsageError: There is no such preset or setting, or a value makes no sense.
     """
     preset = read_preset(KIND, GeneratorPreset, name, overrides)
-    for key, kind in (("method", Method), ("schedule", Schedule)):
-        allowed = [str(each) for each in kind]
-        if getattr(preset, key) not in allowed:
-            detail = f"{key} = {getattr(preset, key)!r}."
-            raise UsageError(
-                "A setting has a value that is not known.", detail, f"Known: {', '.join(allowed)}."
-            )
+    require_known(preset, "method", Method)
     if not 0 <= preset.abstaining < 1 or not 0 <= preset.dropout < 1:
         raise UsageError(
             "A share is out of range.", "abstaining and dropout are at least 0 and below 1.", ""

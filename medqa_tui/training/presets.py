@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from enum import StrEnum
 from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +14,14 @@ from medqa_tui.errors import UsageError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+
+class Schedule(StrEnum):
+    """How the learning rate goes on after the warm-up."""
+
+    LINEAR = "linear"
+    COSINE = "cosine"
+    CONSTANT = "constant"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,7 @@ class RerankPreset:
     max_tokens: int
     learning_rate: float
     head_learning_rate: float
+    schedule: str
     weight_decay: float
     warmup: float
     retrieval_scale: float
@@ -89,12 +99,28 @@ def read_preset(
             raise UsageError("A preset has no such setting.", f"{key!r}.", hint)
         table[key] = _value(key, text, types[key])
     preset = shape(**table)
+    require_known(preset, "schedule", Schedule)
     # A generator's checkpoints may follow its epochs instead.
     steps = () if kind == "generator" else ("checkpoint_steps",)
     for key in (*_AT_LEAST_ONE, *steps):
         if getattr(preset, key, 1) < 1:
             raise UsageError("A setting is too small.", f"{key} must be at least 1.", "")
     return preset
+
+
+def require_known(preset: DataclassInstance, key: str, kind: type[StrEnum]) -> None:
+    """Refuse a setting with a word that is none of `kind`.
+
+    Raises:
+        UsageError: It is not known.
+    """
+    value, known = getattr(preset, key), [str(each) for each in kind]
+    if value not in known:
+        raise UsageError(
+            "A setting has a value that is not known.",
+            f"{key} = {value!r}.",
+            f"Known: {', '.join(known)}.",
+        )
 
 
 _YES_OR_NO = {"true": True, "yes": True, "false": False, "no": False}

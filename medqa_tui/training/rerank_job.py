@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import statistics
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medqa_tui.errors import UsageError
-from medqa_tui.models.files import sha256_file, sync_tree
-from medqa_tui.models.install import place
 from medqa_tui.training import runcard
 from medqa_tui.training.groups import (
     Group,
@@ -21,6 +17,7 @@ from medqa_tui.training.groups import (
     split_validation,
     validation_group,
 )
+from medqa_tui.training.job import Job, Tell, card_of, require_checkpoint, rounded, saving
 from medqa_tui.training.mining import mine
 from medqa_tui.training.presets import RerankPreset
 from medqa_tui.training.progress import Stopped, TrainEvent
@@ -32,42 +29,18 @@ WEIGHTS = (0.0, 2.0, 4.0, 8.0, 12.0, 16.0, 24.0, 32.0)
 """Retrieval weights that are tried on the validation questions."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted(Job):
     """What is to be trained, from what, and where it goes.
 
+    The base is an encoder; it also finds the hard negatives.
+
     Attributes:
-        base: Folder of the encoder; it also finds the hard negatives.
-        base_id: Its public id.
-        base_revision: Its pinned source.
-        data: Names of sources, or files.
-        data_folder: Where MedQuAD lies.
-        store: The file of the added corpora.
-        work: Checkpoints; removed when the adapter is saved.
+        cache: Vectors of what was embedded once.
     """
 
-    name: str
-    base: Path
-    base_id: str
-    base_revision: str
-    data: tuple[str, ...]
-    data_folder: Path | None
-    store: Path
-    output: Path
-    work: Path
     cache: Path
     preset: RerankPreset
-    preset_name: str
-    device: str = "auto"
-    threads: int = 0
-
-    def torch_device(self) -> str:
-        """Return the device in torch's words."""
-        import torch
-
-        if self.threads > 0:
-            torch.set_num_threads(self.threads)
-        return "cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +55,6 @@ class Prepared:
     def pairs(self) -> int:
         """Question-passage pairs of the run."""
         return sum(len(group.texts) for group in self.groups)
-
-
-Tell = Callable[[TrainEvent], None]
 
 
 def prepare(wanted: Wanted, on_event: Tell, cancel: threading.Event | None = None) -> Prepared:
@@ -156,12 +126,8 @@ def run(
     from medqa_tui.training import reranker
 
     preset = wanted.preset
-    if resume and reranker.last_checkpoint(wanted.work) is None:
-        raise UsageError(
-            "There is nothing to go on from.",
-            f"{wanted.work} holds no whole checkpoint.",
-            "Type the same command without --resume.",
-        )
+    if resume:
+        require_checkpoint(wanted.work)
     trained = reranker.train(
         wanted.base,
         prepared.groups,
@@ -175,13 +141,10 @@ def run(
     on_event(TrainEvent("measuring"))
     scores = reranker.score_groups(trained, prepared.validation, preset.max_tokens)
     outcome = measured(prepared.validation, scores)
-    part = wanted.output.with_name(f".{wanted.output.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    reranker.save(trained.model, part, wanted.base_id)
-    runcard.write_card(part, _card(wanted, prepared, outcome, trained.losses, trained.seconds))
-    sync_tree(part)
-    place(part, wanted.output)
-    shutil.rmtree(wanted.work, ignore_errors=True)
+    card = _card(wanted, prepared, outcome, trained.losses, trained.seconds)
+    with saving(wanted) as folder:
+        reranker.save(trained.model, folder, wanted.base_id)
+        runcard.write_card(folder, card)
     return outcome
 
 
@@ -217,28 +180,15 @@ def _card(
     seconds: float,
 ) -> dict[str, Any]:
     preset = wanted.preset
-    licences = sorted({source.licence for source in prepared.sources})
+    title = f"LoRA cross-encoder on {wanted.base_id}"
     return {
-        "name": wanted.name,
-        "kind": "reranker",
-        "title": f"{wanted.name}: LoRA cross-encoder on {wanted.base_id}",
-        "base": wanted.base_id,
-        "base_revision": wanted.base_revision,
-        "tokenizer_sha256": sha256_file(wanted.base / "tokenizer.json"),
-        "licence": ", ".join(licences),
-        "attribution": "Trained on "
-        + "; ".join(source.attribution for source in prepared.sources)
-        + ".",
+        **card_of(wanted, "reranker", title, preset, prepared.sources),
         # A re-ranker reads no prompt.
         "template_sha256": "",
         "max_tokens": preset.max_tokens,
         "retrieval_weight": outcome.retrieval_weight,
-        "preset": wanted.preset_name,
-        "settings": asdict(preset),
-        "data": runcard.data_record(prepared.sources),
         "pairs": prepared.pairs,
         "seconds": round(seconds),
-        "git_revision": runcard.git_revision(),
         "validation": {
             "questions": outcome.questions,
             "depth": DEPTH,
@@ -246,5 +196,5 @@ def _card(
             "mrr_reranker": round(outcome.alone, 4),
             "mrr_both": round(outcome.fused, 4),
         },
-        "losses": [[step, round(loss, 4)] for step, loss in losses],
+        "losses": rounded(losses),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,21 +19,21 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     Trainer,
-    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
 
 from medqa_tui.retrieval.embedder import best_dtype, quiet_transformers
 from medqa_tui.retrieval.reranker import encode_pairs
+from medqa_tui.training.arguments import arguments
 from medqa_tui.training.groups import Group
+from medqa_tui.training.job import fitting
 from medqa_tui.training.presets import RerankPreset
 from medqa_tui.training.progress import Stopped, TrainEvent
+from medqa_tui.training.watching import CHECKPOINTS, Best, Watch, last_checkpoint
 
 ADAPTER = "default"
-CHECKPOINTS = "checkpoints"
 _LOG_EVERY = 10
-_WHOLE = ("trainer_state.json", "optimizer.pt", "scheduler.pt", "adapter_model.safetensors")
 
 
 class Groups(Dataset[Group]):
@@ -82,14 +82,8 @@ class ListwiseTrainer(Trainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        retrieved = inputs.pop("retrieved")
-        outputs = model(**inputs)
-        scores = outputs.logits.float().view(retrieved.shape)
-        first = torch.zeros(len(scores), dtype=torch.long, device=scores.device)
-        alone = functional.cross_entropy(scores, first)
-        fused = scores + self._preset.retrieval_scale * retrieved
-        loss = (alone + functional.cross_entropy(fused, first)) / 2
-        return (loss, outputs) if return_outputs else loss
+        loss = listwise_loss(model, inputs, self._preset.retrieval_scale)
+        return (loss, {}) if return_outputs else loss
 
     def create_optimizer(self, *_: Any, **__: Any) -> torch.optim.Optimizer:
         """Give the head, which begins at random, a learning rate of its own."""
@@ -109,40 +103,28 @@ class ListwiseTrainer(Trainer):  # type: ignore[misc]
         return self.optimizer
 
 
-class _Watch(TrainerCallback):  # type: ignore[misc]
-    """Tells how far the run is, and ends it after the step in which it is asked to."""
+def listwise_loss(
+    model: Any, inputs: Mapping[str, torch.Tensor], retrieval_scale: float
+) -> torch.Tensor:
+    """Return the mean loss of a batch's groups, whose right passages stand first."""
+    rest = dict(inputs)
+    retrieved = rest.pop("retrieved")
+    scores = model(**rest).logits.float().view(retrieved.shape)
+    first = torch.zeros(len(scores), dtype=torch.long, device=scores.device)
+    alone = functional.cross_entropy(scores, first)
+    fused = scores + retrieval_scale * retrieved
+    return (alone + functional.cross_entropy(fused, first)) / 2
 
-    def __init__(
-        self, pairs: int, on_event: Callable[[TrainEvent], None], cancel: threading.Event | None
-    ) -> None:
-        self._pairs = pairs
-        self._on_event = on_event
-        self._cancel = cancel
-        self._began = 0.0
-        self._from = 0
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._began, self._from = time.monotonic(), state.global_step
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._end_if_asked(control)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        if not logs or "loss" not in logs:
-            return
-        done = state.global_step - self._from
-        rate = done * self._pairs / max(time.monotonic() - self._began, 1e-9)
-        left = (state.max_steps - state.global_step) * self._pairs / rate if rate else None
-        self._on_event(
-            TrainEvent(
-                "training", state.global_step, state.max_steps, float(logs["loss"]), rate, left
-            )
-        )
-        self._end_if_asked(control)
-
-    def _end_if_asked(self, control: Any) -> None:
-        if self._cancel is not None and self._cancel.is_set():
-            control.should_save = control.should_training_stop = True
+def mean_loss(model: Any, groups: Sequence[Group], collate: Collate, scale: float) -> float:
+    """Return the mean loss of groups of any size; there is no dropout to leave out."""
+    device = next(model.parameters()).device
+    total = 0.0
+    with torch.no_grad():
+        for group in groups:
+            batch = {name: value.to(device) for name, value in collate([group]).items()}
+            total += float(listwise_loss(model, batch, scale))
+    return total / len(groups)
 
 
 def build_model(base: Path, preset: RerankPreset, device: str) -> Any:
@@ -203,13 +185,17 @@ def train_merged(model: Any) -> None:
 
 @dataclass(slots=True)
 class Run:
-    """A trained model, and the losses on the way there."""
+    """A trained model, and the losses on the way there.
+
+    Attributes:
+        validation: (step, mean loss of the groups kept out), where it was asked for.
+    """
 
     model: Any
     tokenizer: Any
     losses: tuple[tuple[int, float], ...]
+    validation: tuple[tuple[int, float], ...]
     seconds: float
-    stopped: bool
 
 
 def train(
@@ -219,6 +205,8 @@ def train(
     work: Path,
     *,
     device: str = "cpu",
+    held: Sequence[Group] = (),
+    looks: int = 0,
     resume: bool = False,
     on_event: Callable[[TrainEvent], None] = lambda event: None,
     cancel: threading.Event | None = None,
@@ -227,29 +215,43 @@ def train(
 
     Args:
         work: Where checkpoints go; `resume` goes on from the last whole one there.
+        held: Groups that measure the run `looks` times on its way, beside before and after it.
 
     Raises:
         Stopped: `cancel` was set; a checkpoint holds what was learnt.
+        MedQAError: Memory ran out.
     """
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
     model = build_model(base, preset, device)
     checkpoint = last_checkpoint(work) if resume else None
     if not resume:
         shutil.rmtree(work / CHECKPOINTS, ignore_errors=True)
+    collate, scale = Collate(tokenizer, preset.max_tokens), preset.retrieval_scale
+    best = Best(work, (lambda: mean_loss(model, held, collate, scale)) if held else None, 0)
+    watch = Watch(
+        on_event,
+        cancel,
+        best,
+        tokens=[preset.groups * (preset.negatives + 1)] * preset.steps,
+        accumulation=1,
+        epoch_steps=max(1, -(-preset.steps // max(1, looks))),
+        unit="pairs",
+    )
     trainer = ListwiseTrainer(
         preset,
         model=model,
         args=_arguments(preset, work, device),
         train_dataset=Groups(groups),
-        data_collator=Collate(tokenizer, preset.max_tokens),
-        callbacks=[_Watch(preset.groups * (preset.negatives + 1), on_event, cancel)],
+        data_collator=collate,
+        callbacks=[watch],
     )
     # Trainer's own printing would go to stdout.
     from transformers.trainer_callback import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
     began = time.monotonic()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with fitting(f"{preset.groups} groups of {preset.negatives + 1} passages a batch."):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     losses = tuple(
         (int(entry["step"]), float(entry["loss"]))
         for entry in trainer.state.log_history
@@ -257,29 +259,21 @@ def train(
     )
     if cancel is not None and cancel.is_set() and trainer.state.global_step < preset.steps:
         raise Stopped(work)
-    return Run(model, tokenizer, losses, time.monotonic() - began, False)
+    return Run(model, tokenizer, losses, tuple(best.history), time.monotonic() - began)
 
 
 def _arguments(preset: RerankPreset, work: Path, device: str) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=str(work / CHECKPOINTS),
-        max_steps=preset.steps,
-        per_device_train_batch_size=preset.groups,
-        lr_scheduler_type="cosine",
-        warmup_steps=int(preset.steps * preset.warmup),
-        max_grad_norm=1.0,
-        # The groups are in their order already.
-        train_sampling_strategy="sequential",
-        logging_steps=_LOG_EVERY,
-        save_strategy="steps",
-        save_steps=preset.checkpoint_steps,
-        save_total_limit=2,
-        report_to=[],
+    return arguments(
+        work,
+        steps=preset.steps,
+        warmup=preset.warmup,
         seed=preset.seed,
-        use_cpu=device == "cpu",
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
+        device=device,
+        per_device_train_batch_size=preset.groups,
+        schedule=preset.schedule,
+        max_grad_norm=1.0,
+        logging_steps=_LOG_EVERY,
+        save_steps=preset.checkpoint_steps,
     )
 
 
@@ -310,13 +304,6 @@ def measure_step(
         scores.float().sum().backward()
         took.append(time.monotonic() - began)
     return StepCost(sum(took[1:]) / 2, int(psutil.Process().memory_info().rss))
-
-
-def last_checkpoint(work: Path) -> Path | None:
-    """Return the newest checkpoint that was written to its end, if there is one."""
-    folder = work / CHECKPOINTS
-    found = sorted(folder.glob("checkpoint-*"), key=lambda p: -int(p.name.rpartition("-")[2]))
-    return next((p for p in found if all((p / name).is_file() for name in _WHOLE)), None)
 
 
 def score_groups(

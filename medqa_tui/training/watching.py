@@ -94,6 +94,10 @@ def _learnt(model: Any) -> list[tuple[str, Any]]:
 class Watch(TrainerCallback):  # type: ignore[misc]
     """Tells how far the run is, measures it after each epoch, and ends it when it is asked to.
 
+    Args:
+        tokens: Of each batch, or how many of another `unit` it has.
+        epoch_steps: Steps after which it is measured.
+
     Attributes:
         tokens_read: Tokens of all steps since the run began or went on.
     """
@@ -107,13 +111,15 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         tokens: Sequence[int],
         accumulation: int,
         epoch_steps: int,
+        unit: str = "tokens",
     ) -> None:
         self._on_event = on_event
         self._cancel = cancel
         self._best = best
         self._tokens = tokens
         self._accumulation = accumulation
-        self.epoch_steps = epoch_steps
+        self._epoch_steps = epoch_steps
+        self._unit = unit
         self._began = 0.0
         self._from = 0
         self.tokens_read = 0
@@ -131,7 +137,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         step = state.global_step
         self.tokens_read = self._read(self._from, step)
-        over = step % self.epoch_steps == 0 or step == state.max_steps
+        over = step % self._epoch_steps == 0 or step == state.max_steps
         # The end is told whatever the distance to the last word.
         control.should_log = control.should_log or step == state.max_steps
         # Before the checkpoint of this step, which then holds what was measured.
@@ -152,7 +158,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
                 float(logs["loss"]),
                 rate,
                 to_come / rate if rate else None,
-                "tokens",
+                self._unit,
             )
         )
         self._end_if_asked(control)
