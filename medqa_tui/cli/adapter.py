@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medqa_tui.cli import (
+    adapter_compare,
+    completing,
+    diagnostics,
+    interrupt,
+    options,
+    output,
+    terminal,
+)
 from medqa_tui.cli import adapter_display as display
-from medqa_tui.cli import completing, diagnostics, interrupt, options, output, terminal
 from medqa_tui.errors import ExitCode, MedQAError, UsageError
 
 if TYPE_CHECKING:
@@ -183,23 +191,42 @@ def info(ctx: typer.Context, name: _Name) -> int:
     for label, value in display.facts(found, active, problems):
         if value:
             output.write(f"{label + ':':12}{value}")
+    for line in display.comparisons(paths, found):
+        output.write(f"{'Compared:':12}{line}")
     display.say_community(found)
     return ExitCode.OK
 
 
+app.command("compare")(adapter_compare.command)
+
+
 @app.command()
-def use(ctx: typer.Context, name: _Name) -> int:
+def use(
+    ctx: typer.Context,
+    name: _Name,
+    *,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Even if `adapter compare` found it worse.", show_default=False
+        ),
+    ] = False,
+) -> int:
     """Answer with the adapter NAME from now on, or without one: `none`.
 
-    A running engine changes over at once and keeps the base model loaded.
+    A running engine changes over at once and keeps the base model loaded. One that `adapter
+    compare` found to be worse in safety or in declining, than what is in use or than no adapter,
+    is not put in use without --force.
 
-    Exit codes: 0 in use, 2 there is none of that name or it does not fit, 3 not set up.
+    Exit codes: 0 in use, 1 it was found to be worse, 2 there is none of that name or it does not
+    fit, 3 not set up.
     """
     from medqa_tui.models import adapters
     from medqa_tui.paths import get_paths
 
     wanted = None if name == adapters.NONE else name
-    active = _use(get_paths(), _profile(ctx), wanted)
+    _, before = _now(ctx)
+    active = _use(get_paths(), _profile(ctx), wanted, force=force)
     if options.current(ctx).json:
         record = {
             "profile": active.profile,
@@ -215,6 +242,7 @@ def use(ctx: typer.Context, name: _Name) -> int:
     found = adapters.get(get_paths(), wanted)
     verb = "orders what it finds" if found.reranks else "answers"
     diagnostics.note(f"The profile {active.profile} {verb} with {found.name}.")
+    display.say_compared(get_paths(), found, before)
     display.say_community(found)
     return ExitCode.OK
 
@@ -286,14 +314,14 @@ def _now(ctx: typer.Context) -> tuple[Paths, Active | None]:
     return paths, active
 
 
-def _use(paths: Paths, profile: str | None, name: str | None) -> Active:
+def _use(paths: Paths, profile: str | None, name: str | None, *, force: bool = False) -> Active:
     """Choose an adapter and let a running engine follow; it refusing leaves the old choice."""
     from medqa_tui.engine.client import use_adapter
     from medqa_tui.models import adapters
     from medqa_tui.models.active import load_active
 
     before = load_active(paths, profile)
-    active = adapters.use(paths, profile, name)
+    active = adapters.use(paths, profile, name, force=force)
     try:
         use_adapter(paths, active.adapter)
     except MedQAError:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from medqa_tui.models.adapter_catalog import PublicAdapter
     from medqa_tui.models.adapters import InstalledAdapter
     from medqa_tui.models.hub_search import FoundAdapter
+    from medqa_tui.paths import Paths
 
 COMMUNITY = (
     "This adapter is made by others and was not measured here: its answers may be worse, and less "
@@ -104,6 +105,39 @@ def say_community(adapter: InstalledAdapter) -> None:
     """Warn of an adapter that nobody here measured."""
     if adapter.kind is Kind.COMMUNITY:
         diagnostics.warn(COMMUNITY)
+
+
+def comparisons(paths: Paths, adapter: InstalledAdapter) -> Iterator[str]:
+    """Yield what `adapter compare` found, a line for each other."""
+    from medqa_tui.models import compared
+
+    for each in compared.read(paths, adapter):
+        answerable, unanswerable = each.questions
+        found = " ".join(each.regressions) or "not worse in safety or in declining."
+        yield (
+            f"with {each.against} on {answerable} and {unanswerable} questions of {each.data}, "
+            f"{each.measured[:10]}: {found}"
+        )
+
+
+def say_compared(paths: Paths, adapter: InstalledAdapter, before: Active | None) -> None:
+    """Say whether an adapter that is now in use was ever compared, and if it was found worse.
+
+    Args:
+        before: What the profile answered with until now.
+    """
+    from medqa_tui.models import compared
+
+    if adapter.reranks or before is None or before.adapter == adapter.name:
+        return
+    found = compared.standing(paths, adapter, before)
+    if found is None:
+        diagnostics.note(
+            f"It was not compared on this machine: medqa-tui adapter compare {adapter.name} "
+            f"{before.adapter or compared.BASE}"
+        )
+    elif found.regressions:
+        diagnostics.warn(" ".join(found.regressions))
 
 
 def say_next(adapter: InstalledAdapter, active: Active | None) -> None:

@@ -17,6 +17,7 @@ from medqa_tui.models.active import Active, load_active, load_installed
 from medqa_tui.models.adapter_check import check
 from medqa_tui.models.adapter_config import CONFIG_NAME, AdapterConfig
 from medqa_tui.models.catalog import get_profile
+from medqa_tui.models.compared import require_no_regression
 from medqa_tui.models.files import check_cancel, sync_folder
 from medqa_tui.models.model_card import ModelCard
 from medqa_tui.models.records import InstallRecord
@@ -143,15 +144,17 @@ def answers_with(paths: Paths, profile: str) -> str | None:
     return next((each.adapter for each in load_all(paths) if each.profile == profile), None)
 
 
-def use(paths: Paths, profile: str | None, name: str | None) -> Active:
+def use(paths: Paths, profile: str | None, name: str | None, *, force: bool = False) -> Active:
     """Let `profile` answer with the adapter `name`, or with none, in one atomic step.
 
     Args:
         profile: An installed profile; None is the one in use.
+        force: Even if it was measured to be worse in safety or abstention than what is in use.
 
     Raises:
         NotSetUpError: That profile is not installed.
         UsageError: There is no such adapter, or it does not fit the profile's model.
+        MedQAError: It was measured to be worse, and `force` is not given.
     """
     adapter = None if name is None else get(paths, name)
     active = _active(paths, profile)
@@ -165,6 +168,8 @@ def use(paths: Paths, profile: str | None, name: str | None) -> Active:
                 problems[0],
                 _other_profile(paths, adapter, active) or "medqa-tui adapter list",
             )
+        if not (force or adapter.reranks or adapter.name == active.adapter):
+            require_no_regression(paths, adapter, active)
         slot = "reranker" if adapter.reranks else "adapter"
         changed = replace(active, **{slot: adapter.name})
     if changed != active:
