@@ -1,14 +1,20 @@
-"""Opening the parts of an index, and what is done where one of them is damaged."""
+"""Opening the parts of an index, and what is done where one of them is damaged.
+
+A build puts a new generation in the place of the old one, whose files are gone from then on. Who
+was opening them opens the new ones; who has them open goes on with what is in memory or mapped.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medqa_tui.corpus.store import CorpusStore
+from medqa_tui.errors import MedQAError
 from medqa_tui.retrieval.dense import DenseIndex, load_graph
+from medqa_tui.retrieval.embedder import TextEmbedder
 from medqa_tui.retrieval.lexical import FILES, LexicalIndex
 from medqa_tui.retrieval.manifest import (
     CROWDING_FILE,
@@ -21,20 +27,101 @@ from medqa_tui.retrieval.manifest import (
     IndexManifest,
 )
 from medqa_tui.retrieval.probe import probe_once
+from medqa_tui.retrieval.reading import Reader
 
 Notices = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """The lexical arm: ids of the passages by position, and the word index over them."""
+class OpenIndex:
+    """One generation of an index, as far as it was opened.
 
+    Attributes:
+        ids: Of the passages, by position.
+        dense: The dense arm; None before an embedder is there.
+        reader: Reads questions; None before an embedder is there.
+        damage: What is wrong with its words, for who searches them.
+        dense_damage: What is wrong with its vectors or graph.
+    """
+
+    folder: Path
+    manifest: IndexManifest
     ids: list[str]
-    index: LexicalIndex
-    notices: Notices = ()
+    words: LexicalIndex
+    damage: Notices = ()
+    dense: DenseIndex | None = None
+    dense_damage: Notices = ()
+    reader: Reader | None = None
+
+    def with_dense(self, embedder: TextEmbedder) -> OpenIndex:
+        """Return it with what an embedder searches."""
+        reasons = self.manifest.embedder.differences(embedder.identity)
+        if reasons:
+            raise MedQAError(
+                "The search index was made with another embedding model.",
+                f"{'; '.join(reasons)}.",
+                REBUILD,
+            )
+        dense, damage = self.dense, self.dense_damage
+        if dense is None:
+            dense, damage = _load_dense(self.folder, self.manifest)
+        words = _load_vocabulary(self.folder, self.manifest)
+        reader = Reader(words, embedder.knows, self.manifest.passages)
+        return replace(self, dense=dense, dense_damage=damage, reader=reader)
+
+    def was_replaced(self) -> bool:
+        """Say whether another generation is in use by now."""
+        return _was_replaced(self.folder, self.manifest)
 
 
-def load_words(folder: Path, manifest: IndexManifest, store: CorpusStore) -> Words:
+def open_index(folder: Path, store: CorpusStore, embedder: TextEmbedder | None = None) -> OpenIndex:
+    """Open the index in `folder`; without an embedder only its words.
+
+    Where it is replaced meanwhile, the new one is opened.
+
+    Raises:
+        MedQAError: There is no index, a file of it is damaged, or the embedder is another one.
+    """
+    while True:
+        manifest = IndexManifest.read(folder)
+        try:
+            opened = _load_words(folder, manifest, store)
+            opened = opened.with_dense(embedder) if embedder else opened
+        except (MedQAError, OSError):
+            if not _was_replaced(folder, manifest):
+                raise
+        else:
+            whole = not (opened.damage or opened.dense_damage)
+            if whole or not opened.was_replaced():
+                return opened
+
+
+def with_embedder(index: OpenIndex, store: CorpusStore, embedder: TextEmbedder) -> OpenIndex:
+    """Return `index` with what an embedder searches; where it was replaced, the one that is there.
+
+    Raises:
+        MedQAError: The vectors are damaged, or were made by another embedder.
+    """
+    if not index.was_replaced():
+        try:
+            opened = index.with_dense(embedder)
+        except (MedQAError, OSError):
+            if not index.was_replaced():
+                raise
+        else:
+            if not (opened.dense_damage and index.was_replaced()):
+                return opened
+    return open_index(index.folder, store, embedder)
+
+
+def _was_replaced(folder: Path, manifest: IndexManifest) -> bool:
+    try:
+        return IndexManifest.read(folder).generation != manifest.generation
+    except MedQAError:
+        return False
+
+
+def _load_words(folder: Path, manifest: IndexManifest, store: CorpusStore) -> OpenIndex:
     """Open the lexical arm; where its files are damaged it is made anew, in memory.
 
     Raises:
@@ -44,7 +131,7 @@ def load_words(folder: Path, manifest: IndexManifest, store: CorpusStore) -> Wor
     if not problems:
         root = manifest.folder(folder)
         ids: list[str] = json.loads((root / IDS_FILE).read_text(encoding="utf-8"))
-        return Words(ids, LexicalIndex.load(root))
+        return OpenIndex(folder, manifest, ids, LexicalIndex.load(root))
     # The vectors are addressed by the place of their passage, so the passages must be the same.
     if store.fingerprints(tuple(manifest.corpora)) != manifest.corpora:
         manifest.require(folder, (*FILES, IDS_FILE))
@@ -59,10 +146,10 @@ def load_words(folder: Path, manifest: IndexManifest, store: CorpusStore) -> Wor
     message = (
         f"The word index is damaged ({'; '.join(problems)}); it was made anew in memory. {REBUILD}"
     )
-    return Words(ids, index, (("damaged_index", message),))
+    return OpenIndex(folder, manifest, ids, index, (("damaged_index", message),))
 
 
-def load_vocabulary(folder: Path, manifest: IndexManifest) -> Mapping[str, int]:
+def _load_vocabulary(folder: Path, manifest: IndexManifest) -> Mapping[str, int]:
     """Return the words by which questions are read, and how often the corpora have them.
 
     Raises:
@@ -74,7 +161,7 @@ def load_vocabulary(folder: Path, manifest: IndexManifest) -> Mapping[str, int]:
     return words
 
 
-def load_dense(folder: Path, manifest: IndexManifest) -> tuple[DenseIndex, Notices]:
+def _load_dense(folder: Path, manifest: IndexManifest) -> tuple[DenseIndex, Notices]:
     """Open the dense arm; without a graph that can be trusted every vector is looked at.
 
     Raises:

@@ -33,6 +33,7 @@ from medqa_tui.grounding.words import content_stems
 from medqa_tui.models import active
 from medqa_tui.paths import get_paths
 from medqa_tui.retrieval.embedder import Embedder
+from medqa_tui.retrieval.loading import OpenIndex
 from medqa_tui.retrieval.relevance import is_close, worth_reading
 from medqa_tui.retrieval.reranker import Reranker
 from medqa_tui.retrieval.retriever import Retriever
@@ -59,7 +60,7 @@ class Without(Retriever):
 
     hidden: Mask
 
-    def _allowed(self, scope: Scope) -> Mask:
+    def _allowed(self, index: OpenIndex, scope: Scope) -> Mask:
         return ~self.hidden
 
 
@@ -67,8 +68,8 @@ class Shelf:
     """Every passage of the index, and which of them are about a card's topic."""
 
     def __init__(self, retriever: Without, store: CorpusStore, data: Path) -> None:
-        passages = store.get(retriever._ids)
-        self.passages = [passages[name] for name in retriever._ids]
+        passages = store.get(retriever.ids)
+        self.passages = [passages[name] for name in retriever.ids]
         self.owner = np.array([f"{p.corpus}:{p.document}" for p in self.passages])
         self._heads = [f"{p.title} {p.question or ''}" for p in self.passages]
         self._stems = [content_stems(head) for head in self._heads]
@@ -132,7 +133,7 @@ def search(retriever: Without, question: str, hidden: Mask, about: Mask) -> dict
     retriever.hidden = hidden
     found = retriever.search(question, PASSAGES)
     reading = worth_reading(found.evidence)
-    of_topic = {retriever._ids[n] for n in np.flatnonzero(about)}
+    of_topic = {retriever.ids[n] for n in np.flatnonzero(about)}
     return {
         "relevant": found.relevant,
         "close": is_close(question, reading),
