@@ -16,7 +16,7 @@ RRF_K = 60
 
 BM25_WEIGHT = 0.0075
 PAIRS_WEIGHT = 0.004
-CROWDING_WEIGHT = 0.375
+CROWDING_WEIGHT = 0.2
 
 
 def fused_score(cosine: float, bm25: float, pairs: float = 0.0, crowding: float = 0.0) -> float:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from medqa_tui.retrieval.terms import words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _MOST_BETWEEN = 2
 """Words that may stand between those of a phrase: "throw it all up" is "throw up"."""
@@ -34,22 +34,27 @@ class _Lay:
     single: frozenset[str]
 
 
-def explained(text: str) -> tuple[str, ...]:
+def explained(text: str, is_used: Callable[[str], bool] = lambda word: False) -> tuple[str, ...]:
     """Return what health pages call the lay words in `text`, unless it says so itself.
 
     Words match by their stems, and a phrase with a word or two in between as well. Of phrases that
     share a word the longest counts, then the one with the least in between: "number two" is no
     "number".
+
+    Args:
+        is_used: Tells whether the corpus uses a word itself; then it needs no explanation.
     """
     lower = text.lower().replace("\u2019", "'")
-    stems = _stems(words(lower))
+    tokens = words(lower)
+    stems = _stems(tokens)
     found = sorted(_matches(stems), key=lambda match: (-len(match[0]), match[0][-1] - match[0][0]))
     taken: set[int] = set()
     kept = []
     for positions, meant in found:
         if taken.isdisjoint(positions):
             taken.update(positions)
-            kept.append((positions[0], meant))
+            if len(positions) > 1 or not is_used(tokens[positions[0]]):
+                kept.append((positions[0], meant))
     said = (word for _, meant in sorted(kept) for word in meant)
     return tuple(dict.fromkeys(word for word in said if word not in lower))
 

@@ -28,6 +28,9 @@ _MOST_MISTAKES = 3
 _CONSONANTS_COUNT = 7
 _SILENT = dict.fromkeys(map(ord, "aeiouyhw"))
 _ALIKE = str.maketrans("ckqzx", "sssss")
+# A corpus that has a lay word so often has passages about it: what is meant by "renal" or "germ"
+# cell tumours would lead away from them.
+_USED = 5
 # Of a large corpus a word that stands once is no model: as often a slip of the pen as a rare name.
 _SMALL = 5000
 
@@ -86,7 +89,10 @@ class Reader:
             return right
 
         text = _WORD.sub(put_right, question)
-        return Reading(text, explained(text), tuple(corrections.items()))
+        return Reading(text, explained(text, self._is_used), tuple(corrections.items()))
+
+    def _is_used(self, word: str) -> bool:
+        return self._counts.get(word, 0) >= _USED
 
     def _corrected(self, word: str) -> str:
         if len(word) < _SHORTEST or self._is_known(word):

@@ -138,6 +138,13 @@ def test_phrases_match_by_stems_with_a_word_or_two_between(
     assert meant in found if meant else "vomiting" not in found
 
 
+def test_what_the_corpus_says_itself_is_not_explained() -> None:
+    assert explained("renal cancer") == ("kidney",)
+    assert explained("renal cancer", {"renal"}.__contains__) == ()
+    assert Reader({"renal": 4}, ENGLISH.__contains__).read("renal pelvis").added == ("kidney",)
+    assert Reader({"renal": 5}, ENGLISH.__contains__).read("renal pelvis").added == ()
+
+
 def test_the_longest_phrase_takes_its_words() -> None:
     assert explained("number two hurts") == ("bowel movement",)
     assert explained("a number") == ()
