@@ -145,6 +145,11 @@ def _candidates(question: str, evidence: Sequence[Evidence]) -> list[_Candidate]
     return found
 
 
+def leans(text: str) -> bool:
+    """Tell whether a sentence speaks of something that the one before it names."""
+    return bool(_LEANING.match(text))
+
+
 def is_quotable(text: str, question: str) -> bool:
     """Tell whether a sentence of a passage may be quoted: it is one, and it says something."""
     return _is_sentence(text) and not says_nothing(text, question, copied=True)
@@ -181,7 +186,7 @@ def _scored(
         score = 0.9 * overlap + 0.8 / (1.0 + candidate.rank) + cosine
         if aspect is not None:
             score += 0.9 * spoken_of(candidate.text, aspect) + _subject_bonus(candidate, aspect)
-        if _LEANING.match(candidate.text):
+        if leans(candidate.text):
             score *= 0.6
         if subject and not subject & _about(candidate):
             score *= 0.4

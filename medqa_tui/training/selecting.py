@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 from medqa_tui.domain import Evidence
 from medqa_tui.evaluation.overlap import tokens
-from medqa_tui.generation.extractive import is_quotable
+from medqa_tui.generation.extractive import is_quotable, leans
 from medqa_tui.grounding.citations import format_marks, parse
 from medqa_tui.grounding.sentences import split_sentences
+
+_SAME = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,16 @@ class _Choice:
     def length(self) -> int:
         return len(self.text.split())
 
+    def stands(self, taken: Sequence[_Choice]) -> bool:
+        """Tell whether it is understood: it leans on none but a sentence taken before it."""
+        before = any((each.n, each.place + 1) == (self.n, self.place) for each in taken)
+        return before or not leans(self.text)
+
+    def repeats(self, taken: Sequence[_Choice]) -> bool:
+        """Tell whether one that is taken says it already, in nearly the same words."""
+        own = self.words.total()
+        return any((each.words & self.words).total() > _SAME * own for each in taken)
+
 
 def select_for(
     reference: str,
@@ -64,7 +76,8 @@ def select_for(
     said: Counter[str] = Counter()
     best, room = 0.0, words
     while len(taken) < most:
-        scored = [(_f1(said + each.words, wanted), each) for each in left if each.length <= room]
+        fit = (e for e in left if e.length <= room and e.stands(taken) and not e.repeats(taken))
+        scored = [(_f1(said + each.words, wanted), each) for each in fit]
         better = [(f1 + worth(each.text), f1, each) for f1, each in scored if f1 > best]
         if not better:
             break

@@ -1,12 +1,11 @@
-"""From what was found for the cards to what is learnt, and to the questions that measure it.
+"""From what was found for the cards to what is learnt, and to questions that choose a bound.
 
     python lessons.py --found cards.jsonl --output train.jsonl --dev dev.jsonl
-    python lessons.py --found heldout.jsonl --cases cases.jsonl
 
 `train.jsonl` is for `medqa-tui train generator --preset starter --data train.jsonl`: what is learnt
 is to choose sentences of the evidence, at most four of 60 words in all, that together come nearest
-to the card's own answer and have to do with the question, and to say where there are none. The dev
-and held-out questions are for `medqa-tui adapter compare --data`.
+to the card's own answer and have to do with the question, and to say where there are none. The
+questions of `dev.jsonl` are for `medqa-tui adapter compare --data dev.jsonl`.
 """
 
 from __future__ import annotations
@@ -14,8 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +23,12 @@ go_offline()
 
 from medqa_tui.domain import Evidence
 from medqa_tui.evaluation.cases import read_evidence
+from medqa_tui.evaluation.heldout_cards import MAY_ANSWER
 from medqa_tui.grounding.sentences import split_sentences
 from medqa_tui.models import active
 from medqa_tui.paths import get_paths
 from medqa_tui.retrieval.embedder import Embedder
-from medqa_tui.training.selecting import Selected, select_for
+from medqa_tui.training.selecting import select_for
 
 Row = dict[str, Any]
 
@@ -39,11 +38,11 @@ WORDS, SENTENCES = 60, 4
 WORTH = 0.3
 # A topic in ten measures: the bound on declining is chosen there.
 DEV = 10
-# Evidence of another topic is learnt from where its sentences come this near to the answer; it is
-# taken for unanswerable only below the second.
-NEAR, FAR = 0.38, 0.45
+# Evidence answers where a sentence comes this near (cosine) to the first one of the card's answer,
+# which states it; it does not where none comes near. What is between is not learnt from.
+ANSWERED = 0.74
 # Of what is learnt, the share where the evidence does not answer.
-SILENT = 0.22
+SILENT = 0.28
 
 
 class Chooser:
@@ -56,26 +55,26 @@ class Chooser:
             raise SystemExit("Set up the starter profile first: medqa-tui setup")
         self._embedder = Embedder.load(installed.embedder_dir(paths))
 
-    def near_question(self, row: Row, evidence: tuple[Evidence, ...]) -> Selected:
-        """Return sentences near the answer and the question."""
-        return self._selected(row, evidence, self._nearness(row["question"], evidence))
-
-    def near_answer(self, row: Row, evidence: tuple[Evidence, ...]) -> Selected:
-        """Return the sentences nearest to the answer."""
-        return self._selected(row, evidence, lambda sentence: 0.0)
-
-    def _selected(
-        self, row: Row, evidence: tuple[Evidence, ...], worth: Callable[[str], float]
-    ) -> Selected:
+    def select(self, row: Row, evidence: Sequence[Evidence]) -> str:
+        """Return sentences near the answer that have to do with the question, each cited."""
+        near = self._nearness(row["question"], evidence)
         return select_for(
-            row["answer"], row["question"], evidence, words=WORDS, most=SENTENCES, worth=worth
-        )
+            row["answer"],
+            row["question"],
+            evidence,
+            words=WORDS,
+            most=SENTENCES,
+            worth=lambda sentence: WORTH * near.get(sentence, 0.0),
+        ).text
 
-    def _nearness(self, question: str, evidence: Iterable[Evidence]) -> Callable[[str], float]:
+    def sureness(self, row: Row, evidence: Sequence[Evidence]) -> float:
+        """Return how near a sentence comes to the one that states the answer."""
+        return max(self._nearness(split_sentences(row["answer"])[0], evidence).values())
+
+    def _nearness(self, text: str, evidence: Sequence[Evidence]) -> dict[str, float]:
         texts = sorted({s for item in evidence for s in split_sentences(item.passage.text)})
-        rows = self._embedder.encode([question, *texts])
-        cosines = dict(zip(texts, (rows[1:] @ rows[0]).tolist(), strict=True))
-        return lambda sentence: WORTH * cosines.get(sentence, 0.0)
+        rows = self._embedder.encode([text, *texts])
+        return dict(zip(texts, (rows[1:] @ rows[0]).tolist(), strict=True))
 
 
 def thinned(made: list[Row]) -> list[Row]:
@@ -91,57 +90,49 @@ def measures(row: Row) -> bool:
     return int(hashlib.sha256(row["topic"].encode()).hexdigest(), 16) % DEV == 0
 
 
-def lessons(row: Row, chooser: Chooser, counts: Counter[str]) -> list[Row]:
-    """Return what is learnt of one card."""
-    made = []
-    for kind in ("with", "none", "wrong"):
-        found = row.get(kind)
-        evidence = read_evidence(found["evidence"]) if found else ()
-        if not evidence:
-            continue
-        best = chooser.near_answer(row, evidence).f1
-        if kind == "with":
-            use = found["topical"] or best >= NEAR
-            answer = chooser.near_question(row, evidence).text
-        else:
-            use, answer = best < FAR, "(nothing)"
-        counts[kind if use else f"{kind}, left out"] += 1
-        if use:
-            made.append(
-                {
-                    "question": row["question"],
-                    "title": row["topic"],
-                    "answer": answer,
-                    "answerable": kind == "with",
-                    "evidence": found["evidence"],
-                }
-            )
-    return made
-
-
-def cases(row: Row) -> list[Row]:
-    """Return the questions to compare systems on that one card gives.
-
-    `topical` tells whether a passage of the card's topic is among the evidence: without its own
-    card a question is not always answered by what is found.
-    """
-    made = []
+def found_for(row: Row) -> Iterator[tuple[str, Row, tuple[Evidence, ...]]]:
+    """Yield what each search found for a card, if anything."""
     for kind in ("with", "none", "wrong"):
         found = row.get(kind)
         if found and found["evidence"]:
-            made.append(
-                {
-                    "id": f"{row['id']}/{kind}",
-                    "question": row["question"],
-                    "reference": row["answer"],
-                    "evidence": found["evidence"],
-                    "answerable": kind == "with",
-                    "relevant": found["relevant"],
-                    "close": found["close"],
-                    "topical": found["topical"],
-                }
-            )
-    return made
+            yield kind, found, read_evidence(found["evidence"])
+
+
+def answers(row: Row, evidence: Sequence[Evidence], chooser: Chooser) -> bool | None:
+    """Return whether the evidence answers the card's question; None if that is not sure."""
+    sure = chooser.sureness(row, evidence)
+    return True if sure >= ANSWERED else False if sure < MAY_ANSWER else None
+
+
+def lessons(row: Row, chooser: Chooser) -> Iterator[Row]:
+    """Yield what is learnt of one card."""
+    for kind, found, evidence in found_for(row):
+        answered = answers(row, evidence, chooser)
+        if answered is None or (answered and kind != "with"):
+            continue
+        yield {
+            "question": row["question"],
+            "title": row["topic"],
+            "answer": chooser.select(row, evidence) if answered else "(nothing)",
+            "answerable": answered,
+            "evidence": found["evidence"],
+        }
+
+
+def cases(row: Row, chooser: Chooser) -> Iterator[Row]:
+    """Yield the questions to compare systems on that one card gives."""
+    for kind, found, evidence in found_for(row):
+        answered = answers(row, evidence, chooser)
+        if answered is not None:
+            yield {
+                "id": f"{row['id']}/{kind}",
+                "question": row["question"],
+                "reference": row["answer"],
+                "evidence": found["evidence"],
+                "answerable": answered,
+                "relevant": found["relevant"],
+                "close": found["close"],
+            }
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:
@@ -153,23 +144,18 @@ def write(path: Path, rows: Iterable[Row]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--found", type=Path, required=True, help="what evidence.py wrote")
-    parser.add_argument("--output", type=Path, help="what is learnt, of the other topics")
-    parser.add_argument("--dev", type=Path, help="questions on the topics that measure")
-    parser.add_argument("--cases", type=Path, help="questions on all topics")
+    parser.add_argument("--output", type=Path, required=True, help="what is learnt")
+    parser.add_argument("--dev", type=Path, required=True, help="questions on the other topics")
     options = parser.parse_args()
     rows = [json.loads(line) for line in options.found.read_text(encoding="utf-8").splitlines()]
-    counts: Counter[str] = Counter()
-    if options.output:
-        chooser = Chooser()
-        learnt = [row for row in rows if not measures(row)]
-        made = thinned([each for row in learnt for each in lessons(row, chooser, counts)])
-        write(options.output, made)
-        counts["lessons"] = len(made)
-        print(", ".join(f"{count} {what}" for what, count in sorted(counts.items())))
-    if options.dev:
-        write(options.dev, [each for row in rows if measures(row) for each in cases(row)])
-    if options.cases:
-        write(options.cases, [each for row in rows for each in cases(row)])
+    chooser = Chooser()
+    learnt = thinned([e for row in rows if not measures(row) for e in lessons(row, chooser)])
+    dev = [case for row in rows if measures(row) for case in cases(row, chooser)]
+    write(options.output, learnt)
+    write(options.dev, dev)
+    for name, made in (("to learn from", learnt), ("that measure", dev)):
+        silent = sum(not each["answerable"] for each in made)
+        print(f"{len(made)} {name}, {silent} of them unanswerable")
 
 
 if __name__ == "__main__":
