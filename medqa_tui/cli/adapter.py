@@ -9,6 +9,7 @@ import typer
 
 from medqa_tui.cli import (
     adapter_compare,
+    choosing,
     completing,
     diagnostics,
     interrupt,
@@ -155,7 +156,7 @@ def download(
         )
     paths, active = _now(ctx)
     if use:
-        active = _use(paths, _profile(ctx), added.name)
+        active = choosing.use(paths, _profile(ctx), added.name)
     if options.current(ctx).json:
         output.emit_json(_record({"adapter": display.row(added, active)}))
         return ExitCode.OK
@@ -226,7 +227,7 @@ def use(
 
     wanted = None if name == adapters.NONE else name
     _, before = _now(ctx)
-    active = _use(get_paths(), _profile(ctx), wanted, force=force)
+    active = choosing.use(get_paths(), _profile(ctx), wanted, force=force)
     if options.current(ctx).json:
         record = {
             "profile": active.profile,
@@ -281,7 +282,7 @@ def remove(
         # The engine lets go of the files before they go.
         for profile in users:
             if adapters.answers_with(paths, profile) == found.name:
-                _use(paths, profile, None)
+                choosing.use(paths, profile, None)
     with adapters.lock(paths):
         freed = adapters.remove(paths, found.name, force=force)
     if options.current(ctx).json:
@@ -312,23 +313,6 @@ def _now(ctx: typer.Context) -> tuple[Paths, Active | None]:
         diagnostics.warn(str(error))
         active = None
     return paths, active
-
-
-def _use(paths: Paths, profile: str | None, name: str | None, *, force: bool = False) -> Active:
-    """Choose an adapter and let a running engine follow; it refusing leaves the old choice."""
-    from medqa_tui.engine.client import use_adapter
-    from medqa_tui.models import adapters
-    from medqa_tui.models.active import load_active
-
-    before = load_active(paths, profile)
-    active = adapters.use(paths, profile, name, force=force)
-    try:
-        use_adapter(paths, active.adapter)
-    except MedQAError:
-        if before is not None:
-            before.write(paths)
-        raise
-    return active
 
 
 def _add(ctx: typer.Context, source: str, *, revision: str, subfolder: str, **rest: Any) -> Any:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medqa_tui.cli import diagnostics, options, output, terminal, train_runs
-from medqa_tui.errors import ExitCode, NotSetUpError, UsageError
+from medqa_tui.cli import choosing, diagnostics, options, output, terminal, train_runs, training
+from medqa_tui.errors import ExitCode, NotSetUpError
 
 if TYPE_CHECKING:
     from medqa_tui.models.active import Active
@@ -23,38 +22,19 @@ if TYPE_CHECKING:
 def command(
     ctx: typer.Context,
     *,
-    output_name: Annotated[
-        str, typer.Option("--output", help="Name of the new adapter.", show_default=False)
-    ],
-    data: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="core13, starter, medquad, an added corpus, or a JSONL or CSV file with question "
-            "and answer; may be repeated."
-        ),
-    ] = None,
-    preset: Annotated[
-        str, typer.Option(help="Name of the settings: starter, flashcards, classic.")
-    ] = "starter",
-    change: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change one setting of the preset, as key=value."),
-    ] = None,
+    output_name: training.OutputName,
+    data: training.PairsData = None,
+    preset: training.GeneratorPresetName = "starter",
+    change: training.Change = None,
     with_evidence: Annotated[
         bool | None,
         typer.Option(
             "--with-evidence/--no-evidence", help="Whether it learns to answer from passages."
         ),
     ] = None,
-    data_folder: Annotated[
-        Path | None, typer.Option(help="Where MedQuAD and the held-out topics lie.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say how long it would take, from one step.")
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint of this name.")
-    ] = False,
+    data_folder: training.DataFolder = None,
+    dry_run: training.DryRun = False,
+    resume: training.Resume = False,
     use: Annotated[bool, typer.Option("--use", help="Answer with it from now on.")] = False,
 ) -> int:
     """Teach a model to answer, as an adapter of the profile's own model.
@@ -68,7 +48,7 @@ def command(
     changes = list(change or [])
     if with_evidence is not None:
         changes.append(f"evidence={str(with_evidence).lower()}")
-    wanted, active = _wanted(
+    wanted, active = wanted_of(
         ctx,
         output_name,
         data or ["starter"],
@@ -91,7 +71,7 @@ def command(
     ):
         with diagnostics.StatusLine("Reading the data") as line:
             prepared = generator_job.prepare(wanted, train_runs.telling(line, record), cancel)
-        _tell_data(prepared)
+        tell_data(prepared)
         if dry_run:
             _tell_plan(ctx, wanted, prepared)
             return ExitCode.OK
@@ -123,13 +103,11 @@ def _finish(wanted: Wanted, active: Active, *, use: bool) -> None:
             f"Back to the model as it came: medqa-tui setup --profile {active.profile}"
         )
     else:
-        from medqa_tui.models import adapters
-
-        adapters.use(paths, active.profile, wanted.name)
+        choosing.use(paths, active.profile, wanted.name)
     diagnostics.note(f"The profile {active.profile} answers with {wanted.name} from now on.")
 
 
-def _wanted(
+def wanted_of(
     ctx: typer.Context,
     name: str,
     data: list[str],
@@ -138,90 +116,41 @@ def _wanted(
     change: list[str],
     data_folder: Path | None,
 ) -> tuple[Wanted, Active]:
-    from medqa_tui.cli.train import require_training
-    from medqa_tui.config import load_settings
-    from medqa_tui.models.records import InstallRecord
+    """Return what is to be trained, and the profile whose model it is.
+
+    Raises:
+        UsageError: The name, the preset or a setting is wrong.
+        NotSetUpError: The profile is not installed.
+    """
     from medqa_tui.paths import get_paths
     from medqa_tui.training.generator_presets import Method, read_generator_preset
-    from medqa_tui.training.sources import DATA_VARIABLE
 
-    require_name(name)
-    pairs = [text.partition("=") for text in change]
-    for key, equals, _ in pairs:
-        if not equals:
-            raise UsageError("A setting needs a value.", f"--set {key}.", f"--set {key}=VALUE")
-    preset = read_generator_preset(preset_name, {key: value for key, _, value in pairs})
-    require_training()
+    training.require_name(name)
+    preset = read_generator_preset(preset_name, training.read_changes(change))
+    training.require_training()
     from medqa_tui.training.generator_job import Wanted
 
     paths, chosen = get_paths(), options.current(ctx)
-    settings = load_settings(chosen.overrides())
     active = _active(paths, chosen.profile or preset.profile)
     base = active.generator_dir(paths)
-    record = InstallRecord.read(base)
-    problems = record.problems(base) if record else ["it is not installed"]
-    if record is None or problems:
-        raise NotSetUpError(
-            "The model to train on is not there.",
-            f"{active.base}: {'; '.join(problems)}.",
-            f"medqa-tui setup --profile {active.profile}",
-        )
-    variable = os.environ.get(DATA_VARIABLE)
+    record = training.require_base(base, active.base, f"medqa-tui setup --profile {active.profile}")
     whole = Method(preset.method) is Method.FULL
     output_folder = (paths.models if whole else paths.adapters) / name
-    require_free(output_folder, whole=whole)
-    wanted = Wanted(
+    training.require_free(output_folder, whole=whole)
+    wanted = training.job(
+        ctx,
+        Wanted,
         name=name,
         base=base,
-        base_id=record.id,
-        base_revision=record.revision,
+        record=record,
+        data=data,
+        data_folder=data_folder,
+        output_folder=output_folder,
         base_licence=record.licence,
-        data=tuple(dict.fromkeys(data)),
-        data_folder=data_folder or (Path(variable) if variable else None),
-        store=paths.corpora / "corpora.db",
-        output=output_folder,
-        work=paths.cache / "training" / name,
         preset=preset,
         preset_name=preset_name,
-        threads=settings.engine.threads,
-        device=settings.engine.device,
     )
     return wanted, active
-
-
-def require_name(name: str) -> None:
-    """Refuse a name that no adapter trained here may have.
-
-    Raises:
-        UsageError: It is not a plain name, or a shipped adapter has it.
-    """
-    from medqa_tui.models import adapters
-
-    try:
-        adapters.require_name(name)
-    except UsageError as error:
-        # The hint there names another command's option.
-        raise UsageError(error.title, error.detail, "Choose another: --output my-adapter") from None
-
-
-def require_free(folder: Path, *, whole: bool) -> None:
-    """Refuse a name under which something lies that was not trained here.
-
-    Args:
-        whole: Whether a whole model is trained, and not an adapter.
-
-    Raises:
-        UsageError: Something that was downloaded has the name.
-    """
-    from medqa_tui.models.records import InstallRecord
-    from medqa_tui.training.own_model import TRAINED
-
-    record = InstallRecord.read(folder)
-    own = record is not None and record.source == TRAINED if whole else record is None
-    if folder.exists() and not own:
-        raise UsageError(
-            "This name is taken:", f"{folder} was downloaded.", "Choose another: --output my-model"
-        )
 
 
 def _active(paths: Paths, profile: str) -> Active:
@@ -240,14 +169,9 @@ def _active(paths: Paths, profile: str) -> Active:
     return active
 
 
-def _tell_data(prepared: Prepared) -> None:
-    for source in prepared.sources:
-        refused = sum(source.heldout.values())
-        left = ", ".join(f"{count} {why}" for why, count in source.skipped.items() if count)
-        diagnostics.note(
-            f"{source.name}: {len(source.examples)} examples; {refused} left out because they "
-            "touch held-out topics" + (f"; {left}" if left else "") + "."
-        )
+def tell_data(prepared: Prepared) -> None:
+    """Say what is learnt from, and what measures the run."""
+    training.tell_sources(prepared.sources)
     parted = prepared.parted
     diagnostics.note(
         f"{len(parted.train)} to learn from, {prepared.abstaining} of them unanswerable; "
@@ -278,7 +202,7 @@ def _tell_plan(ctx: typer.Context, wanted: Wanted, prepared: Prepared) -> None:
         "settings": asdict(wanted.preset),
     }
     if options.current(ctx).json:
-        _emit(record)
+        training.emit(record)
         return
     rows = [
         ("steps", str(steps)),
@@ -295,7 +219,7 @@ def _tell_outcome(ctx: typer.Context, wanted: Wanted, trained: Trained) -> None:
     from medqa_tui.training import curve
 
     if options.current(ctx).json:
-        _emit(
+        training.emit(
             {
                 "name": wanted.name,
                 "folder": str(wanted.output),
@@ -317,9 +241,3 @@ def _tell_outcome(ctx: typer.Context, wanted: Wanted, trained: Trained) -> None:
     diagnostics.note(f"Loss: {curve.line(trained.losses, unicode=unicode)}")
     if trained.stopped_early:
         diagnostics.note("It ended early, since it no longer got better; its best is kept.")
-
-
-def _emit(record: dict[str, Any]) -> None:
-    from medqa_tui.contract import SCHEMA_VERSION
-
-    output.emit_json({"schema_version": SCHEMA_VERSION, **record})

@@ -1,0 +1,191 @@
+"""What the commands that train share: their options, what they need, what they tell."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from medqa_tui.cli import diagnostics, options, output
+from medqa_tui.errors import MedQAError, NotSetUpError, UsageError
+
+if TYPE_CHECKING:
+    from medqa_tui.models.records import InstallRecord
+    from medqa_tui.training.job import Job
+    from medqa_tui.training.sources import Source
+
+    JobOfKind = TypeVar("JobOfKind", bound=Job)
+
+OutputName = Annotated[
+    str, typer.Option("--output", help="Name of the new adapter.", show_default=False)
+]
+PairsData = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        help="core13, starter, medquad, an added corpus, or a JSONL or CSV file with question and "
+        "answer; may be repeated.",
+    ),
+]
+RerankData = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data", help="medquad, starter, an added corpus or a JSONL file; may be repeated."
+    ),
+]
+GeneratorPresetName = Annotated[
+    str, typer.Option("--preset", help="Name of the settings: starter, flashcards, classic.")
+]
+RerankPresetName = Annotated[str, typer.Option("--preset", help="Name of the settings.")]
+Change = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change one setting of the preset, as key=value."),
+]
+DataFolder = Annotated[
+    Path | None, typer.Option(help="Where MedQuAD, its split and the held-out topics lie.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say how long it would take, from one step.")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on from the last checkpoint of this name.")
+]
+
+
+def require_training(*more: str) -> None:
+    """Raise unless the packages that train, and those named, are installed."""
+    from importlib.util import find_spec
+
+    needed = ("torch", "transformers", "peft", *more)
+    missing = [name for name in needed if find_spec(name) is None]
+    if missing:
+        raise MedQAError(
+            "Training needs packages that are not installed.",
+            f"Missing: {', '.join(missing)}.",
+            "pip install 'medqa-tui[train]'",
+        )
+
+
+def read_changes(change: Sequence[str]) -> dict[str, str]:
+    """Return what `--set key=value` says, by key.
+
+    Raises:
+        UsageError: One has no value.
+    """
+    pairs = [text.partition("=") for text in change]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise UsageError("A setting needs a value.", f"--set {key}.", f"--set {key}=VALUE")
+    return {key: value for key, _, value in pairs}
+
+
+def require_name(name: str) -> None:
+    """Refuse a name that no adapter trained here may have.
+
+    Raises:
+        UsageError: It is not a plain name, or a shipped adapter has it.
+    """
+    from medqa_tui.models import adapters
+
+    try:
+        adapters.require_name(name)
+    except UsageError as error:
+        # The hint there names another command's option.
+        raise UsageError(error.title, error.detail, "Choose another: --output my-adapter") from None
+
+
+def require_free(folder: Path, *, whole: bool) -> None:
+    """Refuse a name under which something lies that was not trained here.
+
+    Args:
+        whole: Whether a whole model is trained, and not an adapter.
+
+    Raises:
+        UsageError: Something that was downloaded has the name.
+    """
+    from medqa_tui.models.records import InstallRecord
+    from medqa_tui.training.own_model import TRAINED
+
+    record = InstallRecord.read(folder)
+    own = record is not None and record.source == TRAINED if whole else record is None
+    if folder.exists() and not own:
+        raise UsageError(
+            "This name is taken:", f"{folder} was downloaded.", "Choose another: --output my-model"
+        )
+
+
+def require_base(folder: Path, name: str, hint: str) -> InstallRecord:
+    """Return the record of the installed model in `folder`.
+
+    Raises:
+        NotSetUpError: It is not there, or damaged.
+    """
+    from medqa_tui.models.records import InstallRecord
+
+    record = InstallRecord.read(folder)
+    problems = record.problems(folder) if record else ["it is not installed"]
+    if record is None or problems:
+        detail = f"{name}: {'; '.join(problems)}."
+        raise NotSetUpError("The model to train on is not there.", detail, hint)
+    return record
+
+
+def job(
+    ctx: typer.Context,
+    shape: type[JobOfKind],
+    *,
+    name: str,
+    base: Path,
+    record: InstallRecord,
+    data: Sequence[str],
+    data_folder: Path | None,
+    output_folder: Path,
+    **own: Any,
+) -> JobOfKind:
+    """Return what is to be trained, with the folders and settings of this machine.
+
+    Args:
+        own: What only this kind has.
+    """
+    from medqa_tui.config import load_settings
+    from medqa_tui.paths import get_paths
+    from medqa_tui.training.sources import DATA_VARIABLE
+
+    paths = get_paths()
+    settings = load_settings(options.current(ctx).overrides())
+    variable = os.environ.get(DATA_VARIABLE)
+    return shape(
+        name=name,
+        base=base,
+        base_id=record.id,
+        base_revision=record.revision,
+        data=tuple(dict.fromkeys(data)),
+        data_folder=data_folder or (Path(variable) if variable else None),
+        store=paths.corpora / "corpora.db",
+        output=output_folder,
+        work=paths.cache / "training" / name,
+        threads=settings.engine.threads,
+        device=settings.engine.device,
+        **own,
+    )
+
+
+def tell_sources(sources: Sequence[Source]) -> None:
+    """Say how much each source gives, and what was left out of it."""
+    for source in sources:
+        refused = sum(source.heldout.values())
+        left = ", ".join(f"{count} {why}" for why, count in source.skipped.items() if count)
+        diagnostics.note(
+            f"{source.name}: {len(source.examples)} examples; {refused} left out because they "
+            "touch held-out topics" + (f"; {left}" if left else "") + "."
+        )
+
+
+def emit(record: Mapping[str, Any]) -> None:
+    """Write a record of the contract on stdout."""
+    from medqa_tui.contract import SCHEMA_VERSION
+
+    output.emit_json({"schema_version": SCHEMA_VERSION, **record})
