@@ -205,7 +205,7 @@ def weighted(way: Way) -> Iterator[None]:
         for name, value in (way.weights or {}).items():
             changed.enter_context(patch.object(fusion, name, value))
         if not way.explained:
-            changed.enter_context(patch.object(reading, "explained", lambda text: ()))
+            changed.enter_context(patch.object(reading, "explained", lambda *_: ()))
         yield
 
 
