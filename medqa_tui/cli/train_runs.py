@@ -67,7 +67,7 @@ def telling(line: diagnostics.StatusLine, record: Tell) -> Tell:
 
 
 def command(ctx: typer.Context) -> int:
-    """List the trainings that are under way or ended, the newest first."""
+    """List the trainings that are under way, and then those that ended, newest first."""
     from medqa_tui.contract import SCHEMA_VERSION
     from medqa_tui.paths import get_paths
     from medqa_tui.training.runs import read_runs

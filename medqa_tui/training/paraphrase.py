@@ -80,7 +80,10 @@ def _named(asked: Asked, draw: random.Random) -> str:
 
 def _in_lay_words(text: str, draw: random.Random) -> str:
     """Return `text` with a term of health pages replaced by an everyday word for it."""
-    found = [term for term in _everyday() if re.search(rf"\b{re.escape(term)}\b", text.lower())]
+    low = text.lower()
+    # There are thousands of terms: only those that are there at all are looked for as words.
+    near = [term for term in _everyday() if term in low]
+    found = [term for term in near if re.search(rf"\b{re.escape(term)}\b", low)]
     if not found:
         return text
     term = draw.choice(found)

@@ -148,7 +148,7 @@ class RunReport:
 
 
 def read_runs(folder: Path) -> tuple[RunReport, ...]:
-    """Return every run that is known in `folder`, the newest first.
+    """Return every run that is known in `folder`: those under way, then the others, newest first.
 
     Files that are damaged, or of another version, are passed over.
     """
@@ -156,7 +156,7 @@ def read_runs(folder: Path) -> tuple[RunReport, ...]:
     for path in folder.glob("*.json"):
         with suppress(OSError, ValueError):
             found.append(_as_it_is(path, RunReport.parse(path.read_bytes())))
-    return tuple(sorted(found, key=lambda run: -run.began))
+    return tuple(sorted(found, key=lambda run: (not run.state.is_live, -run.began)))
 
 
 def ask_to_stop(folder: Path, run: RunReport) -> None:

@@ -11,6 +11,7 @@ from medqa_tui.errors import MedQAError
 from medqa_tui.events import AnswerDone
 from medqa_tui.safety.disclaimer import DISCLAIMER
 from medqa_tui.tui.messages import AnswerEvent
+from medqa_tui.tui.wording import failure_of
 
 if TYPE_CHECKING:
     from textual.message_pump import MessagePump
@@ -41,8 +42,7 @@ async def stream_answer(
             listener.post_message(_ended(question, AnswerStatus.CANCELLED, None))
         raise
     except MedQAError as error:
-        failure = Failure(error.title, error.detail, error.hint, error.exit_code)
-        listener.post_message(_ended(question, AnswerStatus.FAILED, failure))
+        listener.post_message(_ended(question, AnswerStatus.FAILED, failure_of(error)))
     except Exception as error:
         # Whatever it is, a traceback must not reach the terminal and the app must go on.
         failure = Failure(

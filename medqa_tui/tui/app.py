@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 
 from medqa_tui.backend import Backend
-from medqa_tui.domain import Failure
 from medqa_tui.errors import MedQAError, NotSetUpError
 from medqa_tui.tui import bindings
 from medqa_tui.tui.messages import (
@@ -28,7 +27,7 @@ from medqa_tui.tui.screens.quit import QuitScreen
 from medqa_tui.tui.screens.setup import SetupScreen
 from medqa_tui.tui.services import Services, core_services
 from medqa_tui.tui.themes import DARK, LIGHT, THEMES
-from medqa_tui.tui.wording import one_line
+from medqa_tui.tui.wording import failure_of, one_line
 
 if TYPE_CHECKING:
     from medqa_tui.assistant import Recorder
@@ -116,8 +115,7 @@ class MedQAApp(App[int]):
     def _give_up(self, error: MedQAError) -> None:
         self._broken = error
         self._opened.set()
-        failure = Failure(error.title, error.detail, error.hint, error.exit_code)
-        self.post_message(StartupFailed(failure))
+        self.post_message(StartupFailed(failure_of(error)))
 
     async def _warm(self, backend: Backend) -> None:
         async for event in backend.prepare("start"):
@@ -202,6 +200,7 @@ class MedQAApp(App[int]):
             lambda: setattr(self, "theme", other),
         )
         yield SystemCommand("Theme", "Choose among all themes", self.action_change_theme)
+        yield SystemCommand("Training", "How far each training is", self.action_training)
         yield SystemCommand("Keys", "What every key does", self.action_help)
         yield SystemCommand("Quit", "Leave the program", self.action_quit)
 
@@ -227,6 +226,16 @@ class MedQAApp(App[int]):
     def action_help(self) -> None:
         if not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen())
+
+    def action_training(self) -> None:
+        """Show the trainings over whatever is on the screen, or take them away again."""
+        from medqa_tui.tui.screens.training import TrainingScreen
+
+        screen = self.screen
+        if isinstance(screen, TrainingScreen):
+            screen.dismiss()
+        elif not isinstance(screen, ModalScreen):
+            self.push_screen(TrainingScreen())
 
     async def action_quit(self) -> None:
         """Leave; ask first only while something runs."""

@@ -9,6 +9,7 @@ from textual.binding import Binding
 APP = [
     Binding("f1", "help", "Help", priority=True),
     Binding("ctrl+q", "quit", "Quit", priority=True),
+    Binding("f4", "training", "Training", priority=True, show=False),
 ]
 CHAT = [
     Binding("escape", "stop", "Stop"),
@@ -37,6 +38,10 @@ PASSAGE = [
     Binding("c", "copy", "Copy"),
     Binding("right,n", "step(1)", "Next"),
     Binding("left,p", "step(-1)", "Previous"),
+]
+TRAINING = [
+    Binding("escape,q", "dismiss", "Close"),
+    Binding("s", "stop", "Stop this training"),
 ]
 
 
@@ -83,6 +88,7 @@ HELP = (
         "Program",
         (
             ("F1, ?", "This help"),
+            ("F4", "Trainings: how far they are (there s stops one)"),
             ("Ctrl+P", "All commands"),
             ("Ctrl+Q", "Quit"),
         ),

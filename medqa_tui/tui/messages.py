@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from medqa_tui.config import Settings
     from medqa_tui.setup.events import SetupEvent
     from medqa_tui.setup.plan import SetupPlan
+    from medqa_tui.training.runs import RunReport
 
 
 @dataclass
@@ -104,3 +105,17 @@ class SetupEnded(Message, bubble=False):
 
     failure: Failure | None = None
     cancelled: bool = False
+
+
+@dataclass
+class RunsRead(Message, bubble=False):
+    """The trainings as they are now; None if that could not be read."""
+
+    runs: tuple[RunReport, ...] | None
+
+
+@dataclass
+class StopAsked(Message, bubble=False):
+    """A training was asked to end, unless there is a failure."""
+
+    failure: Failure | None = None

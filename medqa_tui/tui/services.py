@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from medqa_tui.engine.status import EngineStatus
     from medqa_tui.setup.events import SetupEvent
     from medqa_tui.setup.plan import SetupPlan
+    from medqa_tui.training.runs import RunReport
 
 
 class AnswerStream(Protocol):
@@ -49,7 +50,10 @@ class Services:
         proposal: Blocking; another profile that fits this machine, in words; empty if none does.
         run_setup: Blocking; installs, reporting each phase, until `cancel` is set.
         engine_status: Blocking; what the running engine says of itself, None where there is none.
+        training_runs: Blocking; the trainings that are under way, then those that ended.
+        stop_training: Blocking; asks a training to end.
         clock: Seconds, for the elapsed time on screen.
+        now: Seconds since the epoch.
     """
 
     load_settings: Callable[[], Settings]
@@ -61,7 +65,10 @@ class Services:
     run_setup: Callable[[Settings, Callable[[SetupEvent], None], threading.Event], None]
     engine_status: Callable[[], EngineStatus | None]
     proposal: Callable[[Settings], str] = lambda settings: ""
+    training_runs: Callable[[], tuple[RunReport, ...]] = lambda: ()
+    stop_training: Callable[[RunReport], None] = lambda run: None
     clock: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = time.time
 
 
 def core_services(profile: str | None = None, in_process: bool = False) -> Services:
@@ -93,6 +100,8 @@ def core_services(profile: str | None = None, in_process: bool = False) -> Servi
         proposal=_proposal,
         run_setup=_run_setup,
         engine_status=_engine_status,
+        training_runs=_training_runs,
+        stop_training=_stop_training,
     )
 
 
@@ -150,6 +159,20 @@ def _engine_status() -> EngineStatus | None:
     from medqa_tui.paths import get_paths
 
     return status(get_paths())
+
+
+def _training_runs() -> tuple[RunReport, ...]:
+    from medqa_tui.paths import get_paths
+    from medqa_tui.training.runs import read_runs
+
+    return read_runs(get_paths().trainings)
+
+
+def _stop_training(run: RunReport) -> None:
+    from medqa_tui.paths import get_paths
+    from medqa_tui.training.runs import ask_to_stop
+
+    ask_to_stop(get_paths().trainings, run)
 
 
 def _run_setup(

@@ -20,6 +20,7 @@ from medqa_tui.domain import (
     Support,
     TriageLevel,
 )
+from medqa_tui.errors import MedQAError
 from medqa_tui.grounding.closed_book import SHORT
 from medqa_tui.safety.sanitize import clean
 
@@ -144,6 +145,11 @@ def outcome(answer: Answer) -> str:
             return failure_text(answer.failure)
         case _:
             return ""
+
+
+def failure_of(error: MedQAError) -> Failure:
+    """Return an error of the core as what a message carries."""
+    return Failure(error.title, error.detail, error.hint, error.exit_code)
 
 
 def failure_text(failure: Failure) -> str:

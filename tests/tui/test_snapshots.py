@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import version
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from medqa_tui.domain import AnswerStatus, Triage, TriageLevel
 from medqa_tui.events import TriageFound
 from medqa_tui.setup.events import Phase, PhaseState, SetupEvent
+from medqa_tui.training.runs import RunReport, RunState
+from medqa_tui.tui.app import MedQAApp
 from medqa_tui.tui.screens.setup import SetupScreen
 
 from .scripted import Gate, Script, answered_all, ask, done, focused, ordinary, text_of, until
@@ -91,3 +94,40 @@ def test_the_evidence_on_a_narrow_screen(snap_compare):
         await until(pilot, lambda: "Evidence (3)" in text_of(pilot))
 
     assert snap_compare(Script().app(), terminal_size=(80, 24), run_before=toggled)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 45)], ids=str)
+def test_trainings(snap_compare, size):
+    losses = tuple((step, 3.2 / (1 + step / 50)) for step in range(5, 121, 5))
+    run = RunReport(
+        "a",
+        "my-adapter",
+        "generator",
+        RunState.RUNNING,
+        "training",
+        "laptop",
+        4711,
+        1000.0,
+        1720.0,
+        "/home/me/.local/share/medqa-tui/adapters/my-adapter",
+        120,
+        600,
+        "tokens",
+        96.4,
+        2880.0,
+        losses,
+        tuple((step, 3.0 / (1 + step / 60)) for step in range(0, 121, 40)),
+    )
+    others = (
+        replace(run, id="b", name="first", kind="reranker", state=RunState.ENDED, step=600),
+        replace(run, id="c", name="second", state=RunState.KILLED, left=None),
+    )
+    services = replace(
+        Script().services(), training_runs=lambda: (run, *others), now=lambda: 1725.0
+    )
+
+    async def opened(pilot) -> None:
+        await pilot.press("f4")
+        await until(pilot, lambda: "step 120 of 600" in text_of(pilot))
+
+    assert snap_compare(MedQAApp(services), terminal_size=size, run_before=opened)

@@ -18,7 +18,7 @@ from medqa_tui.errors import ExitCode, MedQAError
 from medqa_tui.tui.messages import SetupEnded, SetupPlanned, SetupProgress
 from medqa_tui.tui.widgets.disclaimer import DisclaimerBanner
 from medqa_tui.tui.widgets.phases import PhaseList
-from medqa_tui.tui.wording import failure_text, one_line, size
+from medqa_tui.tui.wording import failure_of, failure_text, one_line, size
 
 if TYPE_CHECKING:
     from medqa_tui.config import Settings
@@ -84,7 +84,7 @@ class SetupScreen(Screen[bool]):
             plan = services.plan(self._settings)
             self.post_message(SetupPlanned(plan, services.proposal(self._settings)))
         except MedQAError as error:
-            self.post_message(SetupEnded(_failure(error)))
+            self.post_message(SetupEnded(failure_of(error)))
         except Exception:
             self.post_message(SetupEnded(_BROKEN))
 
@@ -94,7 +94,7 @@ class SetupScreen(Screen[bool]):
             self.medqa.services.run_setup(self._settings, self._report, cancel)
         except MedQAError as error:
             stopped = cancel.is_set() or error.exit_code == ExitCode.INTERRUPTED
-            self.post_message(SetupEnded(None if stopped else _failure(error), stopped))
+            self.post_message(SetupEnded(None if stopped else failure_of(error), stopped))
         except Exception:
             self.post_message(SetupEnded(_BROKEN))
         else:
@@ -177,10 +177,6 @@ class SetupScreen(Screen[bool]):
     def _focus(self, button: str) -> None:
         # A button that was hidden takes the focus only once the styles that show it are applied.
         self.call_after_refresh(self.query_one(button, Button).focus)
-
-
-def _failure(error: MedQAError) -> Failure:
-    return Failure(error.title, error.detail, error.hint, error.exit_code)
 
 
 def _plan_text(plan: SetupPlan, proposal: str) -> Content:
