@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import random
 import threading
 from collections.abc import Callable, Sequence
@@ -111,6 +112,10 @@ class Room:
         self._paths = paths
         self._settings = settings
         self._active = active
+        # Why a part cannot be loaded is told once, by the error.
+        logging.getLogger("medqa_tui").addHandler(logging.NullHandler())
+        # Its import warns that an optional kernel, fetched from a hub, is missing.
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         # Adapters are put on the model one after the other; it is loaded without any.
         self._parts: Parts = Parts(paths, settings, replace(active, adapter=None))
 
