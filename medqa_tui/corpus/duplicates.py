@@ -45,7 +45,7 @@ class Duplicates:
     def __init__(self) -> None:
         self._exact: dict[bytes, str] = {}
         # The first of each kind waits here; only a second one makes both worth indexing.
-        self._first: dict[bytes, tuple[str, str] | None] = {}
+        self._first: dict[bytes, tuple[str, bytes] | None] = {}
         self._signatures: dict[tuple[bytes, str], Any] = {}
         self._near: Any = None
         self._make: Any = None
@@ -69,11 +69,12 @@ class Duplicates:
             # In a short text each word counts.
             return None
         if kind not in self._first:
-            self._first[kind] = (new.id, new.text)
+            self._first[kind] = (new.id, zlib.compress(new.text.encode(), level=1))
             return None
         first = self._first[kind]
         if first is not None:
-            self._insert(kind, first[0], self._signature(_words(first[1])))
+            text = zlib.decompress(first[1]).decode()
+            self._insert(kind, first[0], self._signature(_words(text)))
             self._first[kind] = None
         signature = self._signature(words)
         for other in self._near.query(signature):

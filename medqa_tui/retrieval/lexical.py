@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -65,6 +66,27 @@ def matched_terms(query: str, text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(hits))
 
 
+def _numbered(texts: Iterable[str], vocabulary: dict[str, int]) -> list[array[int]]:
+    """Return the stems of each text by their numbers in `vocabulary`, which grows.
+
+    Four bytes a word: as a string of its own each would take sixty.
+    """
+    # A word is stemmed once; None stands for one that is left out.
+    numbers: dict[str, int | None] = {}
+    found = []
+    for text in texts:
+        row = array("i")
+        for word in terms.words(text):
+            if word not in numbers:
+                stem = None if terms.is_stopword(word) else stemmer().stemWord(word)
+                numbers[word] = stem and vocabulary.setdefault(stem, len(vocabulary))
+            number = numbers[word]
+            if number is not None:
+                row.append(number)
+        found.append(row)
+    return found
+
+
 class LexicalIndex:
     """Okapi BM25 scores over passages, addressed by their position in the index.
 
@@ -84,15 +106,16 @@ class LexicalIndex:
         """
         import bm25s
 
-        tokens = [tokenize(text) for text in texts]
-        if not any(tokens):
+        vocabulary: dict[str, int] = {}
+        tokens = _numbered(texts, vocabulary)
+        if not vocabulary:
             raise NothingToIndexError(
                 "There is nothing to index.",
                 "The passage store holds no text.",
                 "Type: medqa-tui setup",
             )
         model = bm25s.BM25(k1=K1, b=B, method=METHOD, backend="numpy")
-        model.index(tokens, show_progress=False)
+        model.index((tokens, vocabulary), show_progress=False)
         return cls(model, len(tokens))
 
     def save(self, folder: Path) -> None:

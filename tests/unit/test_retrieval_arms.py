@@ -1,8 +1,10 @@
 import json
 import subprocess
 import sys
+import tracemalloc
 from functools import partial
 
+import bm25s
 import hnswlib
 import numpy as np
 import pytest
@@ -31,6 +33,30 @@ def test_single_letters_and_digits_count():
     assert best(index.scores("type 2 diabetes"), 1)[0][0] == 1
     assert best(index.scores("vitamin d"), 1)[0][0] == 2
     assert tokenize("What are the symptoms of Crohn's disease?") == ["symptom", "crohn", "diseas"]
+
+
+def test_an_index_has_the_words_that_a_question_has():
+    texts = ["Crohn's disease isn't the dog\u2019s, it's 's it''s.", "Vitamins D and D.", "", "the"]
+    index = LexicalIndex.build(iter(texts))
+    vocabulary = index._model.vocab_dict
+    assert set(vocabulary) - {""} == {stem for text in texts for stem in tokenize(text)}
+    assert len(index) == 4
+    expected = bm25s.BM25(k1=lexical.K1, b=lexical.B, method=lexical.METHOD, backend="numpy")
+    expected.index([tokenize(text) for text in texts], show_progress=False)
+    for stem in set(vocabulary) - {""}:
+        found = index._model.get_scores([stem])
+        np.testing.assert_array_equal(found, expected.get_scores([stem]))
+
+
+def test_a_word_of_a_large_corpus_takes_four_bytes_until_it_is_indexed():
+    texts = (f"case {number} of fever and cough " * 20 for number in range(2000))
+    words = 2000 * len(tokenize("case 1 of fever and cough " * 20))
+    tracemalloc.start()
+    rows = lexical._numbered(texts, {})
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(map(len, rows)) == words
+    assert held < 10 * words
 
 
 def test_a_query_without_a_known_word_finds_nothing():
