@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from medqa_tui.doctor.report import Check, fail, few, ok, warn
 from medqa_tui.errors import MedQAError
 from medqa_tui.models.files import Cancelled, sha256_file
+from medqa_tui.models.install import LEFTOVERS
 from medqa_tui.models.records import InstallRecord
 from medqa_tui.models.shipped import CARD_NAME, AdapterCard, adapter_problems
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 OnProgress = Callable[[str, int | None, int | None], None]
 # What a repair puts out of the way, until what takes its place is whole.
 DAMAGED = ".damaged"
-_LEFT = (".incoming-", ".old-", f"{DAMAGED}-")
+_LEFT = (*LEFTOVERS, f"{DAMAGED}-")
 REPAIR = "medqa-tui doctor --deep --repair"
 
 

@@ -46,7 +46,7 @@ def check(
         base_folder: Where that model is installed; None leaves its shapes and tokenizer unchecked.
         revision: The pinned source of the installed model.
         tokenizer_sha256: Hash of its tokenizer.json; read from `base_folder` if None.
-        template_sha256: Hash of the prompt's words; those of this version if None.
+        template_sha256: Hash of the prompt's words; those of this version's two prompts if None.
     """
     try:
         config = AdapterConfig.read(folder)
@@ -99,14 +99,12 @@ def tensor_problems(config: AdapterConfig, tensors: Mapping[str, Tensor]) -> lis
                 f"Its weights are not complete: {_partner(name, match['part'])[:80]} is missing."
             ]
     for target in config.targets:
-        if not any(module == target or module.endswith(f".{target}") for module in modules):
+        if not any(_is_named(module, target) for module in modules):
             return [
                 f"Its configuration names the module {target[:80]}, but holds no weights for it."
             ]
     for module in modules:
-        if config.targets and not any(
-            module == target or module.endswith(f".{target}") for target in config.targets
-        ):
+        if config.targets and not any(_is_named(module, target) for target in config.targets):
             return [f"It holds weights for {module[:80]}, which its configuration does not name."]
     return []
 
@@ -164,6 +162,10 @@ def _whole_modules(config: AdapterConfig) -> Iterator[str]:
     """Yield the modules that peft saves whole: named ones, and embeddings that were resized."""
     yield from config.saved
     yield from ("embed_tokens", "lm_head", "shared")
+
+
+def _is_named(module: str, target: str) -> bool:
+    return module == target or module.endswith(f".{target}")
 
 
 def _rank(part: str, shape: tuple[int, ...]) -> int | None:
@@ -240,7 +242,8 @@ def _card_problems(folder: Path, revision: str | None, template: str | None) -> 
         found.append(f"It was made for {card.base_revision}, not for {revision}.")
     # A re-ranker reads no prompt.
     has_prompt = not is_reranker(folder)
-    if has_prompt and card.template_sha256 != (template or template_hash()):
+    known = {template} if template else {template_hash(closed) for closed in (False, True)}
+    if has_prompt and card.template_sha256 not in known:
         found.append("It was trained with another prompt than the one in use.")
     if sha256_file(folder / WEIGHTS_NAME) != card.weights_sha256:
         found.append("Its weights are not those that its card was written for.")

@@ -7,10 +7,7 @@ import os
 import re
 import shutil
 import stat
-import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,19 +23,17 @@ from medqa_tui.models.files import (
     CHUNK,
     Progress,
     check_cancel,
-    is_disk_full,
-    sha256_file,
+    in_words,
     sync_tree,
     write_atomic,
 )
-from medqa_tui.models.install import place, remove_leftovers
+from medqa_tui.models.install import incoming_folder, place, remove_leftovers
 from medqa_tui.models.model_card import ModelCard
-from medqa_tui.models.records import RECORD_NAME, InstalledFile, InstallRecord
+from medqa_tui.models.records import InstallRecord, files_of
 from medqa_tui.models.shipped import CARD_NAME, WEIGHTS_NAME, AdapterCard
 from medqa_tui.models.tensors import read_tensors
 from medqa_tui.paths import Paths, ensure
 
-_INCOMING = ".incoming-"
 _TOKENIZER = "tokenizer.json"
 _SMALL = 2_000_000
 _TEXTS = ("README.md", "LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE", "NOTICE.txt")
@@ -202,9 +197,9 @@ def _add(job: _Job, source: Path, origin: _Origin) -> InstalledAdapter:
     """Stage, check and place the adapter in `source`; the caller holds the lock."""
     paths, name = job.paths, job.name
     _refuse_other(paths, name, origin.id)
-    incoming = Path(tempfile.mkdtemp(prefix=f"{_INCOMING}{name}-", dir=paths.adapters))
+    incoming = incoming_folder(paths.adapters, name)
     try:
-        with _in_words(paths.adapters, origin):
+        with in_words(paths.adapters, f"medqa-tui adapter download {origin.said}"):
             _copy_files(source, incoming, origin, job)
             chosen = _bind(paths, incoming, job.base, origin)
             problems = _problems(paths, incoming, chosen)
@@ -318,11 +313,6 @@ def _refuse_kind(head: Path, origin: _Origin) -> None:
 
 def _record(folder: Path, name: str, origin: _Origin) -> InstallRecord:
     card = AdapterCard.read(folder) if (folder / CARD_NAME).is_file() else None
-    files = tuple(
-        InstalledFile(path.name, path.stat().st_size, sha256_file(path))
-        for path in sorted(folder.iterdir())
-        if path.name != RECORD_NAME
-    )
     return InstallRecord(
         name=name,
         slot="adapter",
@@ -331,7 +321,7 @@ def _record(folder: Path, name: str, origin: _Origin) -> InstallRecord:
         licence=card.licence if card else ModelCard.read(folder).licence,
         quantization=None,
         source=origin.source,
-        files=files,
+        files=files_of(folder),
         installed=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -370,15 +360,3 @@ def _source(id: str, revision: str, subfolder: str, names: tuple[str, ...]) -> c
 
 def _fit_name(text: str) -> str:
     return _UNFIT.sub("-", text).strip("-._")[:100] or "adapter"
-
-
-@contextmanager
-def _in_words(folder: Path, origin: _Origin) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if is_disk_full(error):
-            again = f"Free some space, then type: medqa-tui adapter download {origin.said}"
-            raise MedQAError("The disk is full.", f"{folder}: {error.strerror}.", again) from error
-        detail = f"{error.filename or folder}: {error.strerror or error}."
-        raise MedQAError("A file could not be read or written.", detail) from error

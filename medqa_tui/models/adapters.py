@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +16,8 @@ from medqa_tui.models.adapter_check import check
 from medqa_tui.models.adapter_config import CONFIG_NAME, AdapterConfig
 from medqa_tui.models.catalog import get_profile
 from medqa_tui.models.compared import require_no_regression
-from medqa_tui.models.files import check_cancel, sync_folder
+from medqa_tui.models.files import check_cancel
+from medqa_tui.models.install import discard
 from medqa_tui.models.model_card import ModelCard
 from medqa_tui.models.records import InstallRecord
 from medqa_tui.models.shipped import (
@@ -206,10 +205,7 @@ def remove(paths: Paths, name: str, *, force: bool = False) -> int:
             replace(active, adapter=None).write(paths)
         if active.reranker == adapter.name:
             replace(active, reranker=_own_reranker(active)).write(paths)
-    trash = Path(tempfile.mkdtemp(prefix=".old-", dir=paths.adapters))
-    adapter.folder.replace(trash / adapter.name)
-    sync_folder(paths.adapters)
-    shutil.rmtree(trash, ignore_errors=True)
+    discard(adapter.folder)
     return adapter.size
 
 

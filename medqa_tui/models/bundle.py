@@ -7,7 +7,6 @@ index are not in it; setup builds them anew, from the program itself.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import stat
 import threading
@@ -23,7 +22,6 @@ from medqa_tui.models.bundle_files import (
     Bundle,
     BundleFile,
     copy_checked,
-    in_words,
     profile_of,
     read_bundle,
     read_profile,
@@ -31,9 +29,9 @@ from medqa_tui.models.bundle_files import (
 from medqa_tui.models.bundle_install import install_bundle
 from medqa_tui.models.catalog import Component
 from medqa_tui.models.files import (
-    CHUNK,
     Cancelled,
     Progress,
+    in_words,
     sha256_file,
     sync_folder,
     write_atomic,
@@ -173,13 +171,7 @@ def _is_there(file: BundleFile, target: Path, tell: Callable[[int], None]) -> bo
     if not stat.S_ISREG(status.st_mode) or status.st_size != file.size:
         target.unlink()
         return False
-    digest, done = hashlib.sha256(), 0
-    with target.open("rb") as opened:
-        while chunk := opened.read(CHUNK):
-            digest.update(chunk)
-            done += len(chunk)
-            tell(done)
-    return digest.hexdigest() == file.sha256
+    return sha256_file(target, lambda done, total: tell(done)) == file.sha256
 
 
 def _described(folder: Path, active: Active, wanted: list[tuple[BundleFile, Path]]) -> Bundle:

@@ -16,8 +16,9 @@ from typing import Any, BinaryIO, Self
 from medqa_tui.errors import MedQAError, UsageError
 from medqa_tui.models.active import Active
 from medqa_tui.models.catalog import Profile, get_profile
-from medqa_tui.models.files import CHUNK, Progress, is_disk_full
+from medqa_tui.models.files import CHUNK, Progress
 from medqa_tui.models.records import InstallRecord
+from medqa_tui.models.snapshot import RUN_CODE
 
 MANIFEST = "bundle.json"
 _KIND = "medqa-tui bundle"
@@ -27,8 +28,6 @@ _MAX_MANIFEST = 10_000_000
 _MAX_PATH = 300
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-# These could run code while they are read.
-_UNSAFE = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".py", ".so"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +215,7 @@ def _require_safe(folder: Path, file: BundleFile) -> None:
             f"{folder / MANIFEST}: {file.path[:200]!r}.",
             "Take bundles only from people you trust.",
         )
-    if path.suffix.lower() in _UNSAFE:
+    if path.suffix.lower() in RUN_CODE:
         raise MedQAError(
             "The bundle holds a file that could run a program, so it is refused.",
             f"{file.path}.",
@@ -268,16 +267,3 @@ def profile_of(active: Active) -> Profile:
         UsageError: This version has no such profile, or not that base.
     """
     return get_profile(active.profile, active.base)
-
-
-@contextmanager
-def in_words(folder: Path, again: str) -> Iterator[None]:
-    """Turn an error of the disk, met while working on `folder`, into words."""
-    try:
-        yield
-    except OSError as error:
-        if is_disk_full(error):
-            hint = f"Free some space, then type: {again}"
-            raise MedQAError("The disk is full.", f"{folder}: {error.strerror}.", hint) from error
-        detail = f"{error.filename or folder}: {error.strerror or error}."
-        raise MedQAError("A file could not be read or written.", detail) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -16,13 +15,12 @@ from medqa_tui.models.bundle_files import (
     BundleFile,
     changed,
     copy_checked,
-    in_words,
     open_file,
     profile_of,
 )
 from medqa_tui.models.catalog import Component, Conversion, Profile, Slot, WheelSource
-from medqa_tui.models.files import Progress, check_cancel, sha256_file, sync_tree
-from medqa_tui.models.install import place
+from medqa_tui.models.files import Progress, check_cancel, in_words, sha256_file, sync_tree
+from medqa_tui.models.install import incoming_folder, place
 from medqa_tui.models.records import RECORD_NAME, InstallRecord, installed_record
 from medqa_tui.models.shipped import CARD_NAME, adapter_problems, is_reranker
 from medqa_tui.paths import Paths, ensure
@@ -42,8 +40,8 @@ def install_bundle(
         on_progress: Called with bytes done and bytes in all.
 
     Raises:
-        UsageError: The bundle is for a profile that this version does not know, or an adapter of
-            the same name is in the way.
+        UsageError: The bundle is for a profile that this version does not know, or something of
+            the user's has the same name.
         MedQAError: A file is missing or changed, or the disk is full.
         Cancelled: `cancel` was set; whole folders stay, and the next run goes on.
     """
@@ -101,13 +99,9 @@ def _install(
         return
     if record is theirs is None and _is_same(final, files):
         return
-    if root == "adapters" and final.exists() and component is None:
-        raise UsageError(
-            "There is another adapter of that name already:",
-            f"{name}.",
-            f"medqa-tui adapter remove {name}, then: medqa-tui setup --from {bundle.folder}",
-        )
-    incoming = Path(tempfile.mkdtemp(prefix=f".incoming-{name}-", dir=home))
+    if component is None and final.exists() and (record is None or record != theirs):
+        raise _in_the_way(bundle, final)
+    incoming = incoming_folder(home, name)
     try:
         _unpack(bundle, files, incoming, tell)
         _require_recorded(incoming, files, component)
@@ -117,6 +111,18 @@ def _install(
         place(incoming, final)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _in_the_way(bundle: Bundle, final: Path) -> UsageError:
+    """Return that what the user added or trained under that name is not replaced."""
+    kind, first = "model", f"Move {final} elsewhere"
+    if final.parent.name == "adapters":
+        kind, first = "adapter", f"medqa-tui adapter remove {final.name}"
+    return UsageError(
+        f"There is another {kind} of that name already:",
+        f"{final.name}.",
+        f"{first}, then: medqa-tui setup --from {bundle.folder}",
+    )
 
 
 def _unpack(

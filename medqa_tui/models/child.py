@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from medqa_tui.errors import DownloadError, ExitCode, MedQAError
 from medqa_tui.models.files import check_cancel
 
 Message = dict[str, Any]
@@ -87,6 +88,24 @@ def speak_to_parent() -> Callable[..., None]:
             line.write(json.dumps(message).encode() + b"\n")
 
     return tell
+
+
+def error_message(error: MedQAError) -> Message:
+    """Return what a child tells its parent of an error."""
+    return {
+        "type": "error",
+        "title": error.title,
+        "detail": error.detail,
+        "hint": error.hint,
+        "exit_code": int(error.exit_code),
+    }
+
+
+def error_of(message: Message) -> MedQAError:
+    """Return the error that a child told of by `error_message`."""
+    code = ExitCode(message["exit_code"])
+    kind = DownloadError if code == ExitCode.DOWNLOAD else MedQAError
+    return kind(message["title"], message["detail"], message["hint"], code)
 
 
 def end_with_parent() -> None:

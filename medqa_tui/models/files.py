@@ -8,8 +8,8 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medqa_tui.errors import ExitCode, MedQAError
@@ -20,6 +20,7 @@ CHUNK = 1 << 20
 
 # EFBIG is what a file size limit gives; for the user it is the same as a full disk.
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_SAID_FULL = ("No space left", "File too large", "os error 28")
 
 
 class Cancelled(MedQAError):
@@ -53,9 +54,28 @@ def disk_error(error: OSError, folder: Path, again: str = "medqa-tui setup") -> 
     )
 
 
-def is_disk_full(error: OSError) -> bool:
-    """Say whether `error` means that nothing more can be written."""
-    return error.errno in _DISK_FULL
+@contextmanager
+def in_words(folder: Path, again: str) -> Iterator[None]:
+    """Put an error of the disk, met while reading or writing for `folder`, in words.
+
+    Raises:
+        MedQAError: There was one; after a full disk, `again` is typed to go on.
+    """
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            raise disk_error(error, folder, again) from error
+        detail = f"{error.filename or folder}: {error.strerror or error}."
+        raise MedQAError("A file could not be read or written.", detail) from error
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Say whether `error` means that nothing more can be written, whichever library says so."""
+    if isinstance(error, OSError):
+        return error.errno in _DISK_FULL
+    # safetensors and hnswlib report it in errors of their own.
+    return any(said in str(error) for said in _SAID_FULL)
 
 
 def sha256_file(

@@ -15,10 +15,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from medqa_tui.errors import DownloadError, ExitCode, MedQAError
+from medqa_tui.errors import DownloadError
 from medqa_tui.models.catalog import HubSource
-from medqa_tui.models.child import Message, run_child
+from medqa_tui.models.child import Ended, Message, error_of, run_child
 from medqa_tui.models.snapshot import Snapshot, SnapshotFile
 from medqa_tui.paths import ensure
 
@@ -104,15 +105,37 @@ def download_snapshot(
     if found is not None:
         return found
     shutil.rmtree(into, ignore_errors=True)
-    staging = ensure(_staging(into))
+    patience = patience or Patience()
     job = {
         "source": asdict(source),
         "into": str(into),
-        "staging": str(staging),
-        "patience": asdict(patience or Patience()),
+        "staging": str(ensure(_staging(into))),
+        "patience": asdict(patience),
         "again": again,
     }
+    ended = _run_worker(job, patience.stall, on_progress, cancel)
+    found = downloaded(into)
+    if found is None:
+        why = "It said nothing for too long." if ended.stalled else f"It ended with {ended.code}."
+        raise DownloadError(
+            "The download stopped.",
+            f"{source.repo}: {why}",
+            f"{again} (it goes on where it stopped)",
+        )
+    return found
 
+
+def _run_worker(
+    job: dict[str, Any],
+    stall: float,
+    on_progress: Callable[[Transfer], None] | None,
+    cancel: threading.Event | None,
+) -> Ended:
+    """Have the child do `job`; returns how it ended.
+
+    Raises:
+        MedQAError: What it said went wrong.
+    """
     failures: list[Message] = []
 
     def on_message(message: Message) -> None:
@@ -128,21 +151,11 @@ def download_snapshot(
         env={**os.environ, **_ENVIRONMENT},
         on_message=on_message,
         cancel=cancel,
-        stall_seconds=(patience or Patience()).stall,
+        stall_seconds=stall,
     )
-    for said in failures:
-        code = ExitCode(said["exit_code"])
-        kind = DownloadError if code == ExitCode.DOWNLOAD else MedQAError
-        raise kind(said["title"], said["detail"], said["hint"], code)
-    found = downloaded(into)
-    if found is None:
-        why = "It said nothing for too long." if ended.stalled else f"It ended with {ended.code}."
-        raise DownloadError(
-            "The download stopped.",
-            f"{source.repo}: {why}",
-            f"{again} (it goes on where it stopped)",
-        )
-    return found
+    if failures:
+        raise error_of(failures[0])
+    return ended
 
 
 def downloaded(into: Path) -> Snapshot | None:

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from medqa_tui.errors import DownloadError, ExitCode
 from medqa_tui.models import hub_words
 from medqa_tui.models.catalog import HubSource
-from medqa_tui.models.child import end_with_parent, speak_to_parent
+from medqa_tui.models.child import end_with_parent, error_message, speak_to_parent
 from medqa_tui.models.files import Cancelled, check_cancel, sync_folder, sync_tree, write_atomic
 from medqa_tui.models.hub import Patience, downloaded, note_file
 from medqa_tui.models.snapshot import PICKLES, WEIGHTS, Snapshot, SnapshotFile, check_file, wanted
@@ -51,13 +51,7 @@ def main() -> int:
         _publish(run.all(), staging, into)
     except Exception as error:
         said = hub_words.in_words(error, source, staging, job["again"])
-        tell(
-            type="error",
-            title=said.title,
-            detail=said.detail,
-            hint=said.hint,
-            exit_code=int(said.exit_code),
-        )
+        tell(**error_message(said))
         # Threads of other files may still wait for the hub.
         os._exit(int(ExitCode.FAILURE))
     tell(type="done")

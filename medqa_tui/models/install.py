@@ -12,11 +12,13 @@ from medqa_tui.models.records import InstallRecord
 
 _INCOMING = ".incoming-"
 _OLD = ".old-"
+LEFTOVERS = (_INCOMING, _OLD)
+"""How the names of folders begin that a killed installation may have left."""
 
 
-def incoming_folder(models: Path, component: Component) -> Path:
-    """Return a new folder, beside the final one, for `component` to be made in."""
-    return Path(tempfile.mkdtemp(prefix=f"{_INCOMING}{component.name}-", dir=models))
+def incoming_folder(home: Path, name: str) -> Path:
+    """Return a new folder in `home`, beside the final one, for `name` to be made in."""
+    return Path(tempfile.mkdtemp(prefix=f"{_INCOMING}{name}-", dir=home))
 
 
 def install(
@@ -49,8 +51,7 @@ def place(incoming: Path, final: Path) -> None:
     """
     if final.exists():
         # Only a damaged folder or another revision is ever in the way.
-        old = Path(tempfile.mkdtemp(prefix=_OLD, dir=final.parent))
-        final.replace(old / final.name)
+        old = _put_aside(final)
         incoming.replace(final)
         shutil.rmtree(old, ignore_errors=True)
     else:
@@ -58,9 +59,23 @@ def place(incoming: Path, final: Path) -> None:
     sync_folder(final.parent)
 
 
-def remove_leftovers(models: Path) -> None:
-    """Delete what killed installations left; only for who holds the setup lock."""
-    if models.is_dir():
-        for path in models.iterdir():
-            if path.name.startswith((_INCOMING, _OLD)):
+def discard(folder: Path) -> None:
+    """Delete an installed folder; killed at any point, it is whole or not installed."""
+    old = _put_aside(folder)
+    sync_folder(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_leftovers(home: Path) -> None:
+    """Delete what killed installations left in `home`; only for who holds its lock."""
+    if home.is_dir():
+        for path in home.iterdir():
+            if path.name.startswith(LEFTOVERS):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _put_aside(folder: Path) -> Path:
+    """Move a folder out of its place; return the folder that it is in now."""
+    old = Path(tempfile.mkdtemp(prefix=_OLD, dir=folder.parent))
+    folder.replace(old / folder.name)
+    return old

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +9,9 @@ from pathlib import Path
 from medqa_tui.errors import MedQAError, NotSetUpError, UsageError
 from medqa_tui.models.active import Active, forget, load_installed
 from medqa_tui.models.catalog import Component, Profile, Slot, get_profile, profiles
-from medqa_tui.models.files import sync_folder
+from medqa_tui.models.install import discard
 from medqa_tui.models.records import InstallRecord, installed_record
 from medqa_tui.paths import Paths
-
-_OLD = ".old-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,12 +208,9 @@ def _part(paths: Paths, component: Component, installed: Iterable[Active]) -> Pa
 
 
 def _delete(folder: Path) -> int:
-    """Delete a folder, out of its place first, and return its bytes."""
+    """Delete a folder, if it is there, and return its bytes."""
     size = folder_size(folder)
     if not folder.exists():
         return 0
-    trash = Path(tempfile.mkdtemp(prefix=_OLD, dir=folder.parent))
-    folder.replace(trash / folder.name)
-    sync_folder(folder.parent)
-    shutil.rmtree(trash, ignore_errors=True)
+    discard(folder)
     return size

@@ -56,13 +56,6 @@ class InstallRecord:
             commit: What the model hub's revision was resolved to, where it comes from there.
             quantized: Whether its weights are as the component says, and not as they came.
         """
-        files = tuple(
-            InstalledFile(
-                path.relative_to(folder).as_posix(), path.stat().st_size, sha256_file(path)
-            )
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name != RECORD_NAME
-        )
         return cls(
             name=component.name,
             slot=component.slot.value,
@@ -71,7 +64,7 @@ class InstallRecord:
             licence=component.licence,
             quantization=component.quantization if quantized else None,
             source=_source(component, commit),
-            files=files,
+            files=files_of(folder),
             installed=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
@@ -106,6 +99,15 @@ class InstallRecord:
             elif deep and sha256_file(path) != file.sha256:
                 found.append(f"{path} is not what was installed: its SHA-256 differs.")
         return found
+
+
+def files_of(folder: Path) -> tuple[InstalledFile, ...]:
+    """Return every file below `folder` but the record itself, each hashed."""
+    return tuple(
+        InstalledFile(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_file(path))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != RECORD_NAME
+    )
 
 
 def installed_record(models: Path, component: Component) -> InstallRecord | None:

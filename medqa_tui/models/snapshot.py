@@ -18,6 +18,7 @@ from medqa_tui.models.files import CHUNK, check_cancel
 PICKLES = frozenset(
     (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".joblib")
 )
+RUN_CODE = PICKLES | {".py", ".so"}
 WEIGHTS = ".safetensors"
 _POINTER = b"version https://git-lfs"
 
@@ -86,7 +87,7 @@ def wanted(path: str, allow: Sequence[str]) -> bool:
     parts = PurePosixPath(path)
     if parts.is_absolute() or ".." in parts.parts or "\\" in path or ":" in path:
         return False
-    if parts.suffix.lower() in PICKLES or parts.suffix == ".py":
+    if parts.suffix.lower() in RUN_CODE:
         return False
     depth = path.count("/")
     return any(fnmatchcase(path, one) and one.count("/") == depth for one in allow)

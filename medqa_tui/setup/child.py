@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from medqa_tui.errors import ExitCode, MedQAError
-from medqa_tui.models.child import Message, run_child
+from medqa_tui.errors import MedQAError
+from medqa_tui.models.child import Message, error_of, run_child
 from medqa_tui.offline import offline_environment
 from medqa_tui.paths import Paths, ensure
 from medqa_tui.setup.events import Chore, Phase
@@ -82,8 +82,7 @@ def run_job(
         )
     last = ended.last
     if last is not None and last["type"] == "error":
-        code = ExitCode(last["exit_code"])
-        raise MedQAError(last["title"], last["detail"], last["hint"], code)
+        raise error_of(last)
     if last is None or last["type"] != "done" or ended.code != 0:
         raise _died(job, ended.code, log)
     log.unlink(missing_ok=True)

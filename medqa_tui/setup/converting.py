@@ -46,7 +46,7 @@ def _convert_gguf(component: Component, paths: Paths, tell: Tell) -> str:
         tell(type="progress", message=message, done=fraction * 100, total=100, unit="percent")
 
     unpacked = Workplace.of(paths).members(component)
-    incoming = incoming_folder(ensure(paths.models), component)
+    incoming = incoming_folder(ensure(paths.models), component.name)
     made = incoming / "made"
     (gguf,) = unpacked.glob("*.gguf")
     quantize_gguf(gguf, made, on_progress)
@@ -66,7 +66,7 @@ def _convert_dense(component: Component, paths: Paths, tell: Tell) -> str:
         raise MedQAError(
             "The model's files are missing.", f"{folder}.", "medqa-tui setup (it fetches them)"
         )
-    incoming = incoming_folder(ensure(paths.models), component)
+    incoming = incoming_folder(ensure(paths.models), component.name)
     made = incoming / "made"
     saved = False
     if not too_large_mark(paths, component).exists():
@@ -92,13 +92,8 @@ def _quantized(folder: Path, made: Path) -> bool:
 
     try:
         quantize_folder(folder, made)
-    except OSError as error:
-        if is_disk_full(error):
-            raise
-        _LOG.warning("not quantized: %s", error)
-        return False
     except Exception as error:
-        if "No space left" in str(error) or "File too large" in str(error):
+        if is_disk_full(error):
             raise
         # Quantization kernels, memory, an architecture that bitsandbytes cannot save: all kinds.
         _LOG.warning("not quantized: %s: %s", type(error).__name__, error)

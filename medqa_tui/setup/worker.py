@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from medqa_tui.errors import MedQAError
 from medqa_tui.models.catalog import Conversion, Profile, get_profile
-from medqa_tui.models.child import end_with_parent, speak_to_parent
-from medqa_tui.models.files import disk_error
+from medqa_tui.models.child import end_with_parent, error_message, speak_to_parent
+from medqa_tui.models.files import disk_error, is_disk_full
 from medqa_tui.offline import go_offline
 from medqa_tui.paths import ensure
 from medqa_tui.setup.child import Job
@@ -54,13 +54,7 @@ def _run(job: Job, tell: Tell) -> int:
 
         traceback.print_exc()
         said = _in_words(error, job)
-        tell(
-            type="error",
-            title=said.title,
-            detail=said.detail,
-            hint=said.hint,
-            exit_code=int(said.exit_code),
-        )
+        tell(**error_message(said))
         return 1
     return 0
 
@@ -71,8 +65,7 @@ def _in_words(error: Exception, job: Job) -> MedQAError:
     if isinstance(error, OSError):
         return disk_error(error, job.paths.data)
     text = f"{type(error).__name__}: {error}"
-    # safetensors and hnswlib report a full disk in errors of their own.
-    if any(said in text for said in ("No space left", "File too large", "os error 28")):
+    if is_disk_full(error):
         return MedQAError(
             "The disk is full.", f"{text}.", "Free some space, then type: medqa-tui setup"
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medqa_tui.models.files import sha256_file, write_atomic
-from medqa_tui.models.records import RECORD_NAME, InstalledFile, InstallRecord
+from medqa_tui.models.records import RECORD_NAME, InstallRecord, files_of
 from medqa_tui.models.shipped import CARD_NAME
 
 if TYPE_CHECKING:
@@ -37,15 +37,11 @@ def save_model(
     whole = {**card, "weights_sha256": sha256_file(weights)} if weights.is_file() else dict(card)
     text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
     write_atomic(folder / CARD_NAME, text.encode())
-    _record(folder, name, card).write(folder)
+    record_of(folder, name, card).write(folder)
 
 
-def _record(folder: Path, name: str, card: Mapping[str, Any]) -> InstallRecord:
-    files = tuple(
-        InstalledFile(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_file(path))
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != RECORD_NAME
-    )
+def record_of(folder: Path, name: str, card: Mapping[str, Any]) -> InstallRecord:
+    """Return the install record of a model that was trained here, as its files are now."""
     return InstallRecord(
         name=name,
         slot="generator",
@@ -55,6 +51,6 @@ def _record(folder: Path, name: str, card: Mapping[str, Any]) -> InstallRecord:
         licence=", ".join(filter(None, (str(card["base_licence"]), str(card["licence"])))),
         quantization=None,
         source=TRAINED,
-        files=files,
+        files=files_of(folder),
         installed=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -9,10 +9,19 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tiny_peft
+from forged_bundles import (
+    Edit,
+    change,
+    damage_folder,
+    damage_link,
+    damage_missing,
+    damage_shorter,
+    forge,
+    set_key,
+)
 from wheelhouse import EMBEDDER_FILES, make_profile
 
 from medqa_tui.errors import MedQAError, NotSetUpError, UsageError
@@ -41,7 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Profile, Path]:
     paths = paths_of(root / "home")
     paths.models.mkdir(parents=True)
     for component in (profile.generator, profile.embedder):
-        incoming = incoming_folder(paths.models, component)
+        incoming = incoming_folder(paths.models, component.name)
         for name, data in FILES.items():
             (incoming / name).parent.mkdir(exist_ok=True)
             (incoming / name).write_bytes(data)
@@ -218,19 +227,6 @@ def test_a_re_ranker_trained_here_travels_without_a_record(
 # -- harm ------------------------------------------------------------------------------------
 
 
-def change(out: Path, edit: Callable[[dict[str, Any]], None]) -> None:
-    row = json.loads((out / "bundle.json").read_bytes())
-    edit(row)
-    (out / "bundle.json").write_text(json.dumps(row), encoding="utf-8")
-
-
-def rename(path: object) -> Callable[[dict[str, Any]], None]:
-    def edit(row: dict[str, Any]) -> None:
-        row["files"][0]["path"] = path
-
-    return edit
-
-
 @pytest.mark.parametrize(
     "path",
     [
@@ -256,19 +252,9 @@ def rename(path: object) -> Callable[[dict[str, Any]], None]:
     ],
 )
 def test_a_path_that_leads_elsewhere_or_runs_is_refused(out: Path, path: object) -> None:
-    change(out, rename(path))
+    change(out, set_key("files", 0, "path", value=path))
     with pytest.raises(MedQAError):
         read_bundle(out)
-
-
-def set_key(*keys: Any, value: Any) -> Callable[[dict[str, Any]], None]:
-    def edit(row: dict[str, Any]) -> None:
-        at: Any = row
-        for key in keys[:-1]:
-            at = at[key]
-        at[keys[-1]] = value
-
-    return edit
 
 
 @pytest.mark.parametrize(
@@ -289,9 +275,7 @@ def set_key(*keys: Any, value: Any) -> Callable[[dict[str, Any]], None]:
         lambda row: row.pop("active"),
     ],
 )
-def test_a_list_that_makes_no_sense_is_refused(
-    out: Path, other: Paths, edit: Callable[[dict[str, Any]], None]
-) -> None:
+def test_a_list_that_makes_no_sense_is_refused(out: Path, other: Paths, edit: Edit) -> None:
     change(out, edit)
     with pytest.raises(MedQAError):
         install_bundle(read_bundle(out), other)
@@ -303,27 +287,6 @@ def test_a_list_that_is_none_is_refused(out: Path, text: str) -> None:
     (out / "bundle.json").write_text(text, encoding="utf-8")
     with pytest.raises(MedQAError):
         read_bundle(out)
-
-
-def damage_missing(path: Path) -> None:
-    path.unlink()
-
-
-def damage_shorter(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def damage_link(path: Path) -> None:
-    data = path.read_bytes()
-    path.unlink()
-    target = path.with_name("target")
-    target.write_bytes(data)
-    path.symlink_to(target)
-
-
-def damage_folder(path: Path) -> None:
-    inside = path.parent.rename(path.parent.with_name("elsewhere"))
-    path.parent.symlink_to(inside)
 
 
 @pytest.mark.parametrize(
@@ -353,27 +316,6 @@ def test_a_changed_file_is_found_while_it_is_copied(out: Path, other: Paths) -> 
     assert left == []
 
 
-def forge(out: Path, path: Path, data: bytes) -> None:
-    """Change a file and everything in the bundle that tells of it."""
-    path.write_bytes(data)
-    component = out.joinpath(*path.relative_to(out).parts[:2])
-    record = component / "install.json"
-    if record.exists():
-        row = json.loads(record.read_bytes())
-        for file in row["files"]:
-            if component / file["path"] == path:
-                file.update(size=len(data), sha256=hashlib.sha256(data).hexdigest())
-        record.write_text(json.dumps(row), encoding="utf-8")
-
-    def edit(listing: dict[str, Any]) -> None:
-        for file in listing["files"]:
-            at = out / file["path"]
-            file["size"] = at.stat().st_size
-            file["sha256"] = hashlib.sha256(at.read_bytes()).hexdigest()
-
-    change(out, edit)
-
-
 def test_a_forged_model_that_is_pinned_is_refused(
     out: Path, other: Paths, profile: Profile
 ) -> None:
@@ -390,6 +332,31 @@ def test_a_forged_adapter_is_checked_like_any_other(out: Path, other: Paths) -> 
     with pytest.raises(MedQAError, match="cannot be used"):
         install_bundle(read_bundle(out), other)
     assert not (other.adapters / "mine").exists()
+
+
+def test_another_model_of_that_name_is_not_replaced(
+    paths: Paths, other: Paths, tmp_path: Path, profile: Profile
+) -> None:
+    trained = paths.models / "my-model"
+    shutil.copytree(paths.models / profile.generator.name, trained)
+    active = load_active(paths)
+    assert active is not None
+    replace(active, generator="my-model").write(paths)
+    export_bundle(paths, None, tmp_path / "usb")
+    found = read_bundle(tmp_path / "usb")
+    theirs = other.models / "my-model"
+    theirs.mkdir(parents=True)
+    (theirs / "weights").write_bytes(b"learnt here")
+    with pytest.raises(UsageError, match="another model of that name"):
+        install_bundle(found, other)
+    assert tree(theirs) == {"weights": b"learnt here"}
+    shutil.rmtree(theirs)
+    install_bundle(found, other)
+    assert tree(theirs) == tree(trained)
+    # The same one, damaged, is put right.
+    next(theirs.rglob("config.json")).unlink()
+    install_bundle(found, other)
+    assert tree(theirs) == tree(trained)
 
 
 def test_another_adapter_of_that_name_is_not_replaced(

@@ -13,7 +13,7 @@ import pytest
 import tiny_peft
 from tiny_peft import BASE, write_base
 
-from medqa_tui.models import adapter_install, adapters, bundle
+from medqa_tui.models import adapter_install, adapters, bundle, install
 from medqa_tui.models.active import Active, load_active
 from medqa_tui.models.install import remove_leftovers
 from medqa_tui.models.library import remove as remove_profile
@@ -68,7 +68,7 @@ def test_adding_is_whole_or_not_at_all(paths: Paths, tmp_path: Path, step: str) 
     assert [at.name for at in paths.adapters.iterdir() if at.name.startswith(".inc")] == []
 
 
-@pytest.mark.parametrize("step", [(adapters.tempfile, "mkdtemp"), (adapters, "sync_folder")])
+@pytest.mark.parametrize("step", [(install.tempfile, "mkdtemp"), (install, "sync_folder")])
 def test_removing_breaks_no_profile(paths: Paths, tmp_path: Path, step: tuple[Any, str]) -> None:
     adapter_install.add_folder(paths, tiny_peft.write(tmp_path / "mine"))
     adapters.use(paths, None, "mine")

@@ -32,7 +32,7 @@ def profile(tmp_path: Path) -> Profile:
 
 def put(models: Path, component: Component) -> InstallRecord:
     models.mkdir(parents=True, exist_ok=True)
-    incoming = incoming_folder(models, component)
+    incoming = incoming_folder(models, component.name)
     for name, data in EMBEDDER_FILES.items():
         (incoming / name).parent.mkdir(exist_ok=True)
         (incoming / name).write_bytes(data)
@@ -90,7 +90,7 @@ def test_installing_again_replaces_and_leaves_nothing_behind(
 
 def test_leftovers_of_a_killed_run_go_and_nothing_else_does(paths: Paths, profile: Profile) -> None:
     put(paths.models, profile.embedder)
-    incoming_folder(paths.models, profile.generator).joinpath("half").write_bytes(b"1")
+    incoming_folder(paths.models, profile.generator.name).joinpath("half").write_bytes(b"1")
     remove_leftovers(paths.models)
     assert [path.name for path in paths.models.iterdir()] == [profile.embedder.name]
 
@@ -207,7 +207,7 @@ def test_a_commit_of_the_hub_counts_as_the_branch_it_was(paths: Paths, profile: 
     source = HubSource("maker/model", size=1)
     component = replace(profile.embedder, id="maker/model", revision="main", source=source)
     paths.models.mkdir(parents=True)
-    incoming = incoming_folder(paths.models, component)
+    incoming = incoming_folder(paths.models, component.name)
     (incoming / "config.json").write_text("{}", encoding="utf-8")
     commit = "0123456789" * 4
     record = install(incoming, paths.models, component, commit)
