@@ -7,12 +7,14 @@ was opening them opens the new ones; who has them open goes on with what is in m
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medqa_tui.corpus.store import CorpusStore
 from medqa_tui.errors import MedQAError
+from medqa_tui.retrieval.agreement import corpus_of
 from medqa_tui.retrieval.dense import DenseIndex, load_graph
 from medqa_tui.retrieval.embedder import TextEmbedder
 from medqa_tui.retrieval.lexical import FILES, LexicalIndex
@@ -68,6 +70,13 @@ class OpenIndex:
         words = _load_vocabulary(self.folder, self.manifest)
         reader = Reader(words, embedder.knows, self.manifest.passages)
         return replace(self, dense=dense, dense_damage=damage, reader=reader)
+
+    def positions(self, corpus: str) -> slice:
+        """Return the positions of the passages of a corpus; they stand together, by its name."""
+        return slice(
+            bisect_left(self.ids, corpus, key=corpus_of),
+            bisect_right(self.ids, corpus, key=corpus_of),
+        )
 
     def was_replaced(self) -> bool:
         """Say whether another generation is in use by now."""

@@ -217,7 +217,10 @@ class Retriever:
         if scope.by_row:
             covered = self._store.within(scope)
             return np.fromiter((i in covered for i in index.ids), bool, len(index.ids))
-        return np.fromiter((i.split(":", 1)[0] in wanted for i in index.ids), bool, len(index.ids))
+        allowed = np.zeros(len(index.ids), dtype=bool)
+        for name in wanted:
+            allowed[index.positions(name)] = True
+        return allowed
 
     def _stale(self, manifest: IndexManifest) -> str:
         """Return in words what the store has otherwise than the index; nothing if they agree."""

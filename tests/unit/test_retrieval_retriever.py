@@ -10,6 +10,7 @@ from medqa_tui.domain import Passage, Scope
 from medqa_tui.errors import MedQAError
 from medqa_tui.retrieval import manifest as index
 from medqa_tui.retrieval.index import build_index
+from medqa_tui.retrieval.loading import open_index
 from medqa_tui.retrieval.retriever import Retriever
 
 CARDS = {
@@ -132,6 +133,19 @@ def test_only_the_asked_corpora_are_searched(store, folder):
         assert set(ids(found)) == {"notes:gout#0", "notes:flu#0"}
     assert retriever.search("gout", 9, scope=Scope(("nowhere",))).evidence == ()
     assert len(retriever.search("gout", 99, scope=Scope(("cards", "notes"))).evidence) == 8
+
+
+def test_the_passages_of_a_corpus_stand_together_in_an_index(tmp_path, folder):
+    names = ["ab", "a", "a.b", "a-b", "b", "a0", "a_b"]
+    with CorpusStore(tmp_path / "several.db") as store:
+        for name in names:
+            fill(store, name, CARDS)
+        build_index(store, HashingEmbedder(), folder)
+        opened = open_index(folder, store)
+    for name in names:
+        found = opened.ids[opened.positions(name)]
+        assert ({id.split(":")[0] for id in found}, len(found)) == ({name}, len(CARDS))
+    assert opened.ids[opened.positions("aa")] == []
 
 
 def test_only_the_asked_sources_and_dates_are_searched(tmp_path):
