@@ -47,6 +47,18 @@ class Adapters:
         """Least log-probability at which the model may decline; None sets no bound."""
         return self.card.abstain_logprob if self.card else None
 
+    def unused_to(self, closed_book: bool) -> str:
+        """Return, in words, that the adapter in use was trained to be asked in the other way.
+
+        Args:
+            closed_book: Whether it is asked to answer from memory.
+        """
+        own = prompt.template_hash(closed_book)
+        if self.card is None or self.card.template_sha256 == own:
+            return ""
+        learnt = "from evidence, not from memory" if closed_book else "from memory, not evidence"
+        return f"The adapter {self.name} was trained to answer {learnt}."
+
     @property
     def kept(self) -> int:
         """How many adapters are in memory."""
@@ -125,8 +137,9 @@ def read_card(folder: Path) -> AdapterCard | None:
 
 
 def other_prompt(card: AdapterCard | None) -> bool:
-    """Tell whether the adapter was trained with other words than this version's prompt."""
-    return card is not None and card.template_sha256 != prompt.template_hash()
+    """Tell whether the adapter was trained with other words than this version's prompts."""
+    known = {prompt.template_hash(closed) for closed in (False, True)}
+    return card is not None and card.template_sha256 not in known
 
 
 def _key(folder: Path) -> tuple[str, int, int]:

@@ -148,6 +148,8 @@ class LocalGenerator:
         """
         with self._busy, self._watched():
             fitted = self._fit(request, self._budget(request))
+            if message := self._loaded.adapters.unused_to(request.closed_book):
+                yield Notice(request.turn, "adapter_unused_to_it", message)
             if message := _left_out(request, fitted):
                 yield Notice(request.turn, "passages_dropped", message)
             for again in (False, True):

@@ -51,9 +51,14 @@ class Prompt:
     dropped: int = 0
 
 
-def template_hash() -> str:
-    """Return the SHA-256 of the prompt's fixed words, that a trained adapter depends on."""
-    parts = (_SYSTEM, _EVIDENCE, _TURN, _USER, ABSTAIN)
+def template_hash(closed_book: bool = False) -> str:
+    """Return the SHA-256 of the prompt's fixed words, that a trained adapter depends on.
+
+    Args:
+        closed_book: Of the words that ask for an answer from memory.
+    """
+    cited = (_SYSTEM, _EVIDENCE, _TURN, _USER, ABSTAIN)
+    parts = (_CLOSED_SYSTEM, _CLOSED_USER) if closed_book else cited
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,9 +21,12 @@ from medqa_tui.training.sources import (
     Example,
     Gate,
     Source,
+    bad_row,
     folded,
+    json_rows,
     of_file,
     read_source,
+    text_of,
 )
 
 CORE = "core13"
@@ -102,11 +104,7 @@ def _file(path: Path, data: Path | None) -> Source:
     for number, row in _rows(path):
         if "question" not in row or "answer" not in row:
             missing = " and ".join(key for key in ("question", "answer") if key not in row)
-            raise UsageError(
-                "The training data is not as expected.",
-                f"{path}, row {number}: {missing} missing.",
-                _SHAPE,
-            )
+            raise bad_row(path, f"row {number}: {missing} missing", _SHAPE)
         question, answer = clean_line(str(row["question"] or "")), str(row["answer"] or "")
         title = clean_line(str(row.get("title") or ""))
         answer = clean_line(answer)
@@ -136,35 +134,19 @@ def _given(path: Path, number: int, row: dict[str, Any]) -> tuple[Evidence, ...]
     try:
         return read_evidence(row["evidence"]) if row.get("evidence") else ()
     except (TypeError, KeyError, ValueError) as error:
-        raise UsageError(
-            "The training data is not as expected.",
-            f'{path}, row {number}: "evidence" is no list of {{"title": ..., "text": ...}}.',
-            _SHAPE,
-        ) from error
+        why = f'row {number}: "evidence" is no list of {{"title": ..., "text": ...}}'
+        raise bad_row(path, why, _SHAPE) from error
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            "The training data cannot be read.", f"{path}: {error}.", "Give a UTF-8 file."
-        ) from error
-    if path.suffix.lower() == ".csv":
-        yield from enumerate(csv.DictReader(io.StringIO(text)), 2)
+    if path.suffix.lower() != ".csv":
+        yield from json_rows(path, _SHAPE)
         return
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise ValueError("not an object")
-        except ValueError as error:
-            raise UsageError(
-                "The training data is not as expected.", f"{path}, line {number}: {error}.", _SHAPE
-            ) from error
-        yield number, row
+    table = csv.DictReader(io.StringIO(text_of(path)))
+    try:
+        yield from enumerate(table, 2)
+    except csv.Error as error:
+        raise bad_row(path, f"after line {table.line_num}: {error}", _SHAPE) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import gzip
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -23,8 +23,12 @@ from medqa_tui.training.paraphrase import Asked
 
 MEDQUAD = "medquad"
 STARTER = "starter"
+CORPUS = "corpus:"
+"""Before a name, it says that an added corpus is meant."""
+
 MEDQUAD_FILES = ("medquad.jsonl.gz", "medquad_split.tsv", "heldout_topics.txt")
 DATA_VARIABLE = "MEDQA_BENCH_DATA"
+_SHAPE = 'One object a line: {"query": ..., "positive": ..., "negatives": [...]}'
 READ_WORDS = 220
 """Words of a passage that are looked through: what is beyond them no model here ever reads."""
 
@@ -88,6 +92,9 @@ class Source:
 def read_source(name: str, data: Path | None, store: Path | None = None) -> Source:
     """Return the examples of `medquad`, of `starter`, of an added corpus, or of a JSONL file.
 
+    An added corpus may be called like something else here: `corpus:medquad` is always the corpus,
+    and so is `medquad` where the files of the data set are not.
+
     Args:
         data: The folder that holds MedQuAD, its split and the held-out topics.
         store: The file of the added corpora.
@@ -95,14 +102,15 @@ def read_source(name: str, data: Path | None, store: Path | None = None) -> Sour
     Raises:
         UsageError: There is no such source, or nothing in it can be trained on.
     """
-    if name == MEDQUAD:
+    added = name.removeprefix(CORPUS)
+    if name == MEDQUAD and not (_missing(data) and _is_added(added, store)):
         source = _medquad(_folder(data))
     elif name == STARTER:
         source = _starter(data)
     elif Path(name).is_file():
         source = _file(Path(name), data)
-    elif store is not None and store.is_file() and name in _corpora(store):
-        source = _corpus(name, store, data)
+    elif store is not None and _is_added(added, store):
+        source = _corpus(added, store, data)
     else:
         raise UsageError(
             "There is no such training data.",
@@ -120,8 +128,12 @@ def read_source(name: str, data: Path | None, store: Path | None = None) -> Sour
     return source
 
 
+def _missing(data: Path | None) -> list[str]:
+    return [name for name in MEDQUAD_FILES if data is None or not (data / name).is_file()]
+
+
 def _folder(data: Path | None) -> Path:
-    missing = [name for name in MEDQUAD_FILES if data is None or not (data / name).is_file()]
+    missing = _missing(data)
     if data is None or missing:
         raise UsageError(
             "MedQuAD is not where it was looked for.",
@@ -216,11 +228,13 @@ def _starter(data: Path | None) -> Source:
     )
 
 
-def _corpora(store: Path) -> list[str]:
+def _is_added(name: str, store: Path | None) -> bool:
     from medqa_tui.corpus.store import CorpusStore
 
+    if store is None or not store.is_file():
+        return False
     with CorpusStore(store, read_only=True) as opened:
-        return [info.name for info in opened.corpora()]
+        return any(info.name == name for info in opened.corpora())
 
 
 def _corpus(name: str, store: Path, data: Path | None) -> Source:
@@ -261,13 +275,14 @@ def _corpus(name: str, store: Path, data: Path | None) -> Source:
 def _file(path: Path, data: Path | None) -> Source:
     gate = Gate(data)
     examples, skipped = [], 0
-    for number, row in _rows(path):
+    for number, row in json_rows(path, _SHAPE):
         query, positive = row.get("query"), row.get("positive")
         negatives = row.get("negatives", [])
         if not (isinstance(negatives, list) and all(isinstance(n, str) for n in negatives)):
-            raise _bad_line(path, number, '"negatives" must be a list of texts')
+            why = f'line {number}: "negatives" must be a list of texts'
+            raise bad_row(path, why, _SHAPE)
         if not (isinstance(query, str) and isinstance(positive, str)):
-            raise _bad_line(path, number, '"query" and "positive" must be texts')
+            raise bad_row(path, f'line {number}: "query" and "positive" must be texts', _SHAPE)
         if not query.strip() or not positive.strip():
             skipped += 1
         elif not gate.refuses(query, positive):
@@ -293,31 +308,46 @@ def of_file(
     )
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        lines: Iterable[str] = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            "The training data cannot be read.", f"{path}: {error}.", "Give a UTF-8 JSONL file."
-        ) from error
-    for number, line in enumerate(lines, 1):
+def json_rows(path: Path, shape: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects of a JSONL file with the numbers of their lines; empty lines are none.
+
+    Only a newline ends a line: JSON may hold the other characters that Python takes for its end.
+
+    Args:
+        shape: What is expected, in words.
+
+    Raises:
+        UsageError: The file cannot be read, or a line is no object.
+    """
+    for number, line in enumerate(text_of(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
-            raise _bad_line(path, number, str(error)) from error
+        except (ValueError, RecursionError) as error:
+            raise bad_row(path, f"line {number}: {error}", shape) from error
         if not isinstance(row, dict):
-            raise _bad_line(path, number, "not an object")
+            raise bad_row(path, f"line {number}: not an object", shape)
         yield number, row
 
 
-def _bad_line(path: Path, number: int, why: str) -> UsageError:
-    return UsageError(
-        "The training data is not as expected.",
-        f"{path}, line {number}: {why}.",
-        'One object a line: {"query": ..., "positive": ..., "negatives": [...]}',
-    )
+def text_of(path: Path) -> str:
+    """Return the text of a file.
+
+    Raises:
+        UsageError: It cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            "The training data cannot be read.", f"{path}: {error}.", "Give a UTF-8 file."
+        ) from error
+
+
+def bad_row(path: Path, why: str, shape: str) -> UsageError:
+    """Return the error of a file that is not as expected, which `shape` says in words."""
+    return UsageError("The training data is not as expected.", f"{path}, {why}.", shape)
 
 
 def folded(text: str) -> str:

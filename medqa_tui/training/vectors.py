@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
+import uuid
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +21,9 @@ if TYPE_CHECKING:
     from medqa_tui.retrieval.embedder import Embedder
 
 _BLOCK = 512
+_PART = ".part.npz"
+# Of a run that was killed; one that lives writes a block in less.
+_STALE = 24 * 3600.0
 
 
 class VectorCache:
@@ -52,7 +59,8 @@ class VectorCache:
         import numpy as np
 
         name = hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:24]
-        half = self._folder / f"{name}.part.npz"
+        # Its own: another run may be writing the same block.
+        half = self._folder / f"{name}.{uuid.uuid4().hex}{_PART}"
         np.savez(half, keys=np.array(keys), vectors=vectors.astype(np.float16))
         half.replace(self._folder / f"{name}.npz")
         self._take(keys, vectors)
@@ -64,15 +72,21 @@ class VectorCache:
         import numpy as np
 
         for file in self._folder.glob("*.npz"):
-            if ".part." in file.name:
-                file.unlink()
+            if file.name.endswith(_PART):
+                with suppress(OSError):
+                    if time.time() - file.stat().st_mtime > _STALE:
+                        file.unlink()
                 continue
             try:
                 with np.load(file, allow_pickle=False) as kept:
-                    self._take(list(kept["keys"]), kept["vectors"].astype(np.float32))
-            except (OSError, ValueError, KeyError):
+                    keys, vectors = kept["keys"].tolist(), kept["vectors"].astype(np.float32)
+                if vectors.shape != (len(keys), self._embedder.identity.dimension):
+                    raise ValueError("of another shape")
+                self._take(keys, vectors)
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
                 # A damaged block is only embedded again.
-                file.unlink()
+                with suppress(OSError):
+                    file.unlink()
 
 
 def _key(text: str) -> str:

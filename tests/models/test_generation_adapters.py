@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from medqa_tui.errors import MedQAError
-from medqa_tui.events import GenerationDone, Token
+from medqa_tui.events import GenerationDone, Notice, Token
 from medqa_tui.generation import adapters, prompt
 from medqa_tui.generation.device import Host
 from medqa_tui.generation.local import LocalGenerator
@@ -93,6 +93,22 @@ def test_adapters_of_any_rank_come_and_go_and_the_base_is_loaded_once(swapping, 
     assert layers
     assert not any(layer.merged for layer in layers)
     assert base_weights(swapping) == held
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_an_adapter_of_the_other_prompt_is_named_as_one(swapping, folders, tmp_path, closed):
+    own = prompt.template_hash(closed_book=closed)
+    folder = with_card(shutil.copytree(folders[0], tmp_path / "own"), template_sha256=own)
+    swapping.use_adapter(folder)
+    told = {}
+    for memory in (False, True):
+        asked = request(prompt_lookup=0, closed_book=memory)
+        events = swapping.stream(asked, threading.Event())
+        told[memory] = [event for event in events if isinstance(event, Notice)]
+    assert told[closed] == []
+    (notice,) = told[not closed]
+    learnt = "from memory, not evidence" if closed else "from evidence, not from memory"
+    assert notice.message == f"The adapter own was trained to answer {learnt}."
 
 
 def test_only_the_last_few_stay_in_memory(swapping, folders):

@@ -102,7 +102,10 @@ def test_an_adapter_of_another_shape_is_refused(nf4_llama, llama_adapter, tmp_pa
         weights.load(nf4_llama, folder, "cpu")
 
 
-@pytest.mark.parametrize(("template", "attached"), [(template_hash(), True), ("0" * 64, False)])
+@pytest.mark.parametrize(
+    ("template", "attached"),
+    [(template_hash(), True), (template_hash(True), True), ("0" * 64, False)],
+)
 def test_an_adapter_trained_with_another_prompt_is_left_out(
     nf4_llama, llama_adapter, tmp_path, template, attached
 ):

@@ -63,8 +63,13 @@ def test_the_template_hash_follows_the_words(monkeypatch):
     before = prompt.template_hash()
     assert before == prompt.template_hash()
     assert len(before) == 64
+    closed = prompt.template_hash(closed_book=True)
+    assert closed != before, "an adapter of one prompt is told from one of the other"
     monkeypatch.setattr(prompt, "_SYSTEM", prompt._SYSTEM + " More.")
     assert prompt.template_hash() != before
+    assert prompt.template_hash(closed_book=True) == closed
+    monkeypatch.setattr(prompt, "_CLOSED_USER", "Question: {question}")
+    assert prompt.template_hash(closed_book=True) != closed
 
 
 def steps(host, wanted="auto"):

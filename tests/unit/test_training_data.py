@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import os
 import random
 from dataclasses import replace
 
@@ -11,11 +13,13 @@ import numpy as np
 import pytest
 
 from medqa_tui.errors import UsageError
+from medqa_tui.retrieval.embedder import EmbedderIdentity
 from medqa_tui.training.groups import Searched, build_groups, split_validation, validation_group
 from medqa_tui.training.mining import Mined, hybrid, mine, sampled
 from medqa_tui.training.paraphrase import Asked, misspelt, rephrased
 from medqa_tui.training.presets import RerankPreset, preset_names, read_preset
 from medqa_tui.training.sources import Example, Style, folded, read_source
+from medqa_tui.training.vectors import VectorCache
 
 
 @pytest.fixture
@@ -117,6 +121,80 @@ def test_a_bad_file_is_said(tmp_path, content, word):
     with pytest.raises(UsageError) as caught:
         read_source(str(file), None)
     assert word in caught.value.detail
+
+
+def test_only_a_newline_ends_a_row(tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    row = {"query": "what is\u2028asthma", "positive": "Airways\x85 narrow.\u2029Often."}
+    text = json.dumps(row, ensure_ascii=False)
+    file.write_bytes(f"\ufeff{text}\r\n{text}\n".encode())
+    source = read_source(str(file), None)
+    assert [example.text for example in source.examples] == [row["positive"]] * 2
+
+
+def test_an_added_corpus_that_is_called_medquad(tmp_path, data):
+    from medqa_tui.corpus.record import CorpusInfo, PassageRecord
+    from medqa_tui.corpus.store import CorpusStore
+    from medqa_tui.domain import Passage
+
+    row = Passage("medquad:1#0", "medquad", "1", "Note", "Too few red cells.", "What is anemia?")
+    file = tmp_path / "corpora.db"
+    with CorpusStore(file) as store:
+        store.replace(CorpusInfo("medquad", licence="CC BY 4.0"), [PassageRecord(row)])
+    for name, folder in (("medquad", None), ("corpus:medquad", None), ("corpus:medquad", data)):
+        source = read_source(name, folder, file)
+        assert [example.text for example in source.examples] == ["Too few red cells."]
+    assert len(read_source("medquad", data, file).examples) == 3, "the data set itself"
+    with pytest.raises(UsageError, match="no such training data"):
+        read_source("corpus:absent", data, file)
+    with pytest.raises(UsageError, match="MedQuAD is not where"):
+        read_source("medquad", None, tmp_path / "none.db")
+
+
+class Encoder:
+    """An embedder of letter counts that tells how many texts it was asked for."""
+
+    identity = EmbedderIdentity("tests/letters", "1", "mean", "", 12, True, ())
+
+    def __init__(self):
+        self.asked = 0
+
+    def encode(self, texts):
+        self.asked += len(texts)
+        return encode(texts)
+
+
+def test_a_damaged_block_of_vectors_is_embedded_again(tmp_path):
+    texts = ["asthma", "fever"]
+    (wanted,) = {VectorCache(tmp_path, Encoder()).encode(texts).tobytes()}
+    (block,) = tmp_path.rglob("*.npz")
+    whole = block.read_bytes()
+    other = io.BytesIO()
+    np.savez(other, keys=np.array(["a", "b"]), vectors=np.zeros((2, 3), dtype=np.float16))
+    half = whole[: len(whole) // 2]
+    for damage in (half, b"", b"PK\x03\x04", whole[:-40], b"x" * 90, other.getvalue()):
+        block.write_bytes(damage)
+        again = Encoder()
+        made = VectorCache(tmp_path, again).encode(texts)
+        assert np.allclose(made, np.frombuffer(wanted, dtype=np.float32).reshape(2, 12), atol=2e-3)
+        assert again.asked == 2
+    kept = Encoder()
+    VectorCache(tmp_path, kept).encode(texts)
+    assert kept.asked == 0
+
+
+def test_what_another_run_is_writing_stays(tmp_path):
+    VectorCache(tmp_path, Encoder()).encode(["asthma"])
+    (block,) = tmp_path.rglob("*.npz")
+    fresh, old = (block.with_name(f"{name}.part.npz") for name in ("fresh", "old"))
+    for file in (fresh, old):
+        file.write_bytes(b"PK")
+    os.utime(old, (0, 0))
+    reader = Encoder()
+    VectorCache(tmp_path, reader).encode(["asthma"])
+    assert fresh.exists()
+    assert not old.exists()
+    assert reader.asked == 0
 
 
 def test_no_data_is_said(tmp_path):

@@ -85,6 +85,7 @@ def test_files_of_questions_and_answers(tmp_path):
         ('{"question": "What is fever?"}', "answer missing"),
         ('{"question": "What is fever?", "answer": ""}', "1 no question or no answer"),
         ("[1]", "not an object"),
+        ("[" * 100_000, "line 1"),
     ],
 )
 def test_files_without_answers_are_refused(tmp_path, text, words):
@@ -93,6 +94,21 @@ def test_files_without_answers_are_refused(tmp_path, text, words):
     with pytest.raises(UsageError) as caught:
         read_pairs(str(file), None)
     assert words in caught.value.detail.replace("with ", "")
+
+
+def test_only_a_newline_ends_a_row_of_json(tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    row = {"question": "What is\u2028fever?", "answer": "High.\x85 Often.\u2029"}
+    file.write_text(json.dumps(row, ensure_ascii=False) + "\n", "utf-8")
+    assert len(read_pairs(str(file), None).examples) == 1
+
+
+def test_a_table_that_is_none_is_refused_in_words(tmp_path):
+    file = tmp_path / "pairs.csv"
+    file.write_text(f'question,answer\n"What is fever?","{"x" * 200_000}"\n', "utf-8")
+    with pytest.raises(UsageError, match="not as expected") as caught:
+        read_pairs(str(file), None)
+    assert "after line 1" in caught.value.detail
 
 
 def test_no_topic_and_no_near_duplicate_crosses_the_split():
