@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from starlette.applications import Starlette
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 
 NDJSON = "application/x-ndjson"
 StopWhen = Literal["now", "idle"]
-T = TypeVar("T", RetrieveRequest, GenerateRequest, GroundRequest)
+T = TypeVar("T")
 
 
 class Engine:
@@ -208,48 +209,6 @@ def build_app(engine: Engine, token: str = "") -> ASGIApp:
     Routes: GET /v1/status; POST /v1/retrieve and /v1/generate (NDJSON streams of events),
     /v1/ground, /v1/adapter and /v1/stop.
     """
-    backend = engine.backend
-
-    async def status(request: Request) -> Response:
-        return JSONResponse(engine.status().to_record())
-
-    async def retrieve(request: Request) -> Response:
-        engine.admit()
-        asked = wire.decode(RetrieveRequest, await request.body())
-        return _Stream(engine, request, asked.turn, lambda cancel: backend.retrieve(asked, cancel))
-
-    async def generate(request: Request) -> Response:
-        engine.admit()
-        asked = wire.decode(GenerateRequest, await request.body())
-        return _Stream(engine, request, asked.turn, lambda cancel: backend.generate(asked, cancel))
-
-    async def ground(request: Request) -> Response:
-        engine.admit()
-        asked = wire.decode(GroundRequest, await request.body())
-        with engine.activity.work():
-            result = await backend.ground(asked)
-        return Response(wire.encode(result), media_type="application/json")
-
-    async def adapter(request: Request) -> Response:
-        engine.admit()
-        asked = wire.decode(wire.AdapterRequest, await request.body())
-        with engine.activity.work():
-            in_use = await backend.use_adapter(asked.name)
-        engine.renew()
-        return JSONResponse({"adapter": in_use})
-
-    async def stop(request: Request) -> Response:
-        engine.stop("idle" if request.query_params.get("when") == "idle" else "now")
-        return JSONResponse(engine.status().to_record())
-
-    routes = [
-        Route("/v1/status", status, methods=["GET"]),
-        Route("/v1/retrieve", retrieve, methods=["POST"]),
-        Route("/v1/generate", generate, methods=["POST"]),
-        Route("/v1/ground", ground, methods=["POST"]),
-        Route("/v1/adapter", adapter, methods=["POST"]),
-        Route("/v1/stop", stop, methods=["POST"]),
-    ]
 
     async def refuse(request: Request, error: MedQAError) -> Response:
         # The front end asks a new engine then.
@@ -257,8 +216,61 @@ def build_app(engine: Engine, token: str = "") -> ASGIApp:
         return _failed(wire.failure_of(error), 503 if leaving else 400)
 
     handlers: dict[Any, Any] = {MedQAError: refuse, ValueError: _misunderstood}
-    app: ASGIApp = Starlette(routes=routes, exception_handlers=handlers)
+    app: ASGIApp = Starlette(routes=_Answers(engine).routes(), exception_handlers=handlers)
     return _Guard(app, token) if token else app
+
+
+class _Answers:
+    """What the engine says to each route."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._backend = engine.backend
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/v1/status", self._status, methods=["GET"]),
+            Route("/v1/retrieve", self._retrieve, methods=["POST"]),
+            Route("/v1/generate", self._generate, methods=["POST"]),
+            Route("/v1/ground", self._ground, methods=["POST"]),
+            Route("/v1/adapter", self._adapter, methods=["POST"]),
+            Route("/v1/stop", self._stop, methods=["POST"]),
+        ]
+
+    async def _status(self, request: Request) -> Response:
+        return JSONResponse(self._engine.status().to_record())
+
+    async def _retrieve(self, request: Request) -> Response:
+        asked = await self._asked(RetrieveRequest, request)
+        start = partial(self._backend.retrieve, asked)
+        return _Stream(self._engine, request, asked.turn, start)
+
+    async def _generate(self, request: Request) -> Response:
+        asked = await self._asked(GenerateRequest, request)
+        start = partial(self._backend.generate, asked)
+        return _Stream(self._engine, request, asked.turn, start)
+
+    async def _ground(self, request: Request) -> Response:
+        asked = await self._asked(GroundRequest, request)
+        with self._engine.activity.work():
+            result = await self._backend.ground(asked)
+        return Response(wire.encode(result), media_type="application/json")
+
+    async def _adapter(self, request: Request) -> Response:
+        asked = await self._asked(wire.AdapterRequest, request)
+        with self._engine.activity.work():
+            in_use = await self._backend.use_adapter(asked.name)
+        self._engine.renew()
+        return JSONResponse({"adapter": in_use})
+
+    async def _stop(self, request: Request) -> Response:
+        self._engine.stop("idle" if request.query_params.get("when") == "idle" else "now")
+        return JSONResponse(self._engine.status().to_record())
+
+    async def _asked(self, kind: type[T], request: Request) -> T:
+        """Return what is asked for, if the engine still lets requests in."""
+        self._engine.admit()
+        return wire.decode(kind, await request.body())
 
 
 class _Guard:
