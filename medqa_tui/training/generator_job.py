@@ -218,7 +218,7 @@ def _card(wanted: Wanted, prepared: Prepared, trained: Trained) -> dict[str, Any
     return {
         **card_of(wanted, "generator", title, preset, prepared.sources),
         "base_licence": wanted.base_licence,
-        "template_sha256": prompt.template_hash(),
+        "template_sha256": prompt.template_hash(closed_book=not preset.evidence),
         "chat_template_sha256": hashlib.sha256(chat.encode()).hexdigest(),
         "examples": len(prepared.lessons),
         "abstaining": prepared.abstaining,
