@@ -8,9 +8,11 @@ import re
 import shutil
 import stat
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medqa_tui.errors import DownloadError, MedQAError, UsageError
 from medqa_tui.models import adapters, catalog
@@ -33,6 +35,9 @@ from medqa_tui.models.records import InstallRecord, files_of
 from medqa_tui.models.shipped import CARD_NAME, WEIGHTS_NAME, AdapterCard
 from medqa_tui.models.tensors import read_tensors
 from medqa_tui.paths import Paths, ensure
+
+if TYPE_CHECKING:
+    from medqa_tui.models.snapshot import Snapshot
 
 _TOKENIZER = "tokenizer.json"
 _SMALL = 2_000_000
@@ -74,6 +79,36 @@ class _Job:
     base: str | None
     on_progress: Progress | None
     cancel: threading.Event | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Remote:
+    """An adapter on the hub.
+
+    Attributes:
+        staging: Where it is fetched to.
+        again: The command that goes on after a failure.
+    """
+
+    id: str
+    subfolder: str
+    staging: Path
+    again: str
+    cancel: threading.Event | None
+
+    def fetch(
+        self, into: Path, revision: str, names: Iterable[str], on_progress: Progress | None = None
+    ) -> Snapshot:
+        """Fetch those of the named files that there are."""
+        from medqa_tui.models.hub import Transfer, download_snapshot
+
+        def tell(transfer: Transfer) -> None:
+            if on_progress is not None:
+                on_progress(transfer.done, transfer.total)
+
+        allow = tuple(f"{self.subfolder}/{name}" if self.subfolder else name for name in names)
+        source = catalog.HubSource(repo=self.id, revision=revision, allow=allow)
+        return download_snapshot(source, into, tell, self.cancel, again=self.again)
 
 
 def is_folder(text: str) -> bool:
@@ -138,8 +173,6 @@ def download(
         DownloadError: It could not be fetched, or is not what it says it is.
         Cancelled: `cancel` was set.
     """
-    from medqa_tui.models.hub import Transfer, download_snapshot, remove_download
-
     if not is_hub_id(id):
         raise UsageError(
             "This is no folder and no id on the model hub:",
@@ -149,36 +182,13 @@ def download(
     chosen = adapters.require_name(name or _fit_name(id.split("/")[1]))
     _refuse_other(paths, chosen, id)
     job = _Job(paths, chosen, base, None, cancel)
-    staging = paths.cache / "adapters" / chosen
     again = again or f"medqa-tui adapter download {id}"
-
-    def tell(transfer: Transfer) -> None:
-        if on_progress is not None:
-            on_progress(transfer.done, transfer.total)
-
+    remote = _Remote(id, subfolder, paths.cache / "adapters" / chosen, again, cancel)
     with adapters.lock(paths, cancel):
         remove_leftovers(paths.adapters)
-        head = ensure(staging) / "head"
-        # A branch may have moved on since it was looked at last.
-        remove_download(head)
-        few = _source(id, revision, subfolder, _HEAD)
-        first = download_snapshot(few, head, None, cancel, again=again)
-        origin = _Origin(id, f"hub: {id}@{first.revision}", id, first.revision)
-        kept = _kept(paths, chosen, origin)
-        if kept is None:
-            _refuse_kind(head / subfolder, origin)
-            whole = staging / first.revision
-            names = tuple(dict.fromkeys((*_HEAD, WEIGHTS_NAME, _TOKENIZER, *_TEXTS)))
-            wanted = _source(id, first.revision, subfolder, names)
-            download_snapshot(wanted, whole, tell, cancel, again=again)
-            try:
-                kept = _add(job, whole / subfolder, origin)
-            except DownloadError:
-                # What is refused now would be refused again.
-                shutil.rmtree(staging, ignore_errors=True)
-                raise
-        shutil.rmtree(staging, ignore_errors=True)
-        return kept
+        brought = _bring(job, remote, revision, on_progress)
+        shutil.rmtree(remote.staging, ignore_errors=True)
+        return brought
 
 
 def known_bases(paths: Paths) -> list[str]:
@@ -191,6 +201,32 @@ def known_bases(paths: Paths) -> list[str]:
 
 
 # -- the steps ---------------------------------------------------------------------------------
+
+
+def _bring(
+    job: _Job, remote: _Remote, revision: str, on_progress: Progress | None
+) -> InstalledAdapter:
+    """Fetch and add an adapter, unless it is there at that commit; the caller holds the lock."""
+    from medqa_tui.models.hub import remove_download
+
+    head = ensure(remote.staging) / "head"
+    # A branch may have moved on since it was looked at last.
+    remove_download(head)
+    commit = remote.fetch(head, revision, _HEAD).revision
+    origin = _Origin(remote.id, f"hub: {remote.id}@{commit}", remote.id, commit)
+    kept = _kept(job.paths, job.name, origin)
+    if kept is not None:
+        return kept
+    _refuse_kind(head / remote.subfolder, origin)
+    whole = remote.staging / commit
+    names = dict.fromkeys((*_HEAD, WEIGHTS_NAME, _TOKENIZER, *_TEXTS))
+    remote.fetch(whole, commit, names, on_progress)
+    try:
+        return _add(job, whole / remote.subfolder, origin)
+    except DownloadError:
+        # What is refused now would be refused again.
+        shutil.rmtree(remote.staging, ignore_errors=True)
+        raise
 
 
 def _add(job: _Job, source: Path, origin: _Origin) -> InstalledAdapter:
@@ -351,11 +387,6 @@ def _refuse_other(paths: Paths, name: str, id: str) -> None:
         f"{name} ({whose}).",
         f"Give it another name: --name {name[:90]}-2, or medqa-tui adapter remove {name}",
     )
-
-
-def _source(id: str, revision: str, subfolder: str, names: tuple[str, ...]) -> catalog.HubSource:
-    allow = tuple(f"{subfolder}/{name}" if subfolder else name for name in names)
-    return catalog.HubSource(repo=id, revision=revision, allow=allow, size=0)
 
 
 def _fit_name(text: str) -> str:
