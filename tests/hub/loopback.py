@@ -16,7 +16,7 @@ import json
 import socket
 import struct
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,10 +24,10 @@ from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from .faults import Fault, Kind
+from .repositories import File, Repo, file_of, spoilt
 
-__all__ = ["TOKEN", "Fault", "Kind", "LoopbackHub", "Request", "pointer_text"]
+__all__ = ["TOKEN", "Fault", "LoopbackHub"]
 
-LFS_SUFFIXES = {".safetensors", ".bin", ".pt", ".pth", ".pkl", ".gguf", ".h5", ".onnx", ".parquet"}
 TOKEN = "hf_tests"
 _PIECE = 4096
 
@@ -43,28 +43,6 @@ class Request:
     agent: str
 
 
-@dataclass(slots=True)
-class _File:
-    path: Path
-    size: int
-    oid: str
-    sha256: str | None
-
-    @property
-    def etag(self) -> str:
-        return self.sha256 or self.oid
-
-
-@dataclass(slots=True)
-class _Repo:
-    id: str
-    kind: str
-    gated: bool
-    info: dict[str, Any]
-    commits: dict[str, dict[str, _File]] = field(default_factory=dict)
-    refs: dict[str, str] = field(default_factory=dict)
-
-
 class LoopbackHub:
     """Serves what `add` was given until the `with` block ends.
 
@@ -78,7 +56,7 @@ class LoopbackHub:
         self.requests: list[Request] = []
         self.holding = threading.Event()
         self.release = threading.Event()
-        self._repos: dict[tuple[str, str], _Repo] = {}
+        self._repos: dict[tuple[str, str], Repo] = {}
         self._faults: list[tuple[str, Fault]] = []
         self._used: dict[int, int] = {}
         self._accepted: set[tuple[str, str]] = set()
@@ -138,13 +116,13 @@ class LoopbackHub:
             info: More keys of the repository's info, such as `tags` and `cardData`.
         """
         files = {
-            path.relative_to(folder).as_posix(): _file(path)
+            path.relative_to(folder).as_posix(): file_of(path)
             for path in sorted(folder.rglob("*"))
             if path.is_file()
         }
         listing = json.dumps([(name, file.etag) for name, file in files.items()])
         commit = hashlib.sha1(f"{repo_id} {listing}".encode()).hexdigest()
-        repo = self._repos.setdefault((kind, repo_id), _Repo(repo_id, kind, gated, info))
+        repo = self._repos.setdefault((kind, repo_id), Repo(repo_id, kind, gated, info))
         repo.gated, repo.info = gated, {**repo.info, **info}
         repo.commits[commit] = files
         repo.refs[revision] = commit
@@ -179,19 +157,6 @@ class LoopbackHub:
                 self._used[at] = self._used.get(at, 0) + 1
                 return fault
         return None
-
-
-def _file(path: Path) -> _File:
-    data = path.read_bytes()
-    blob = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-    lfs = path.suffix in LFS_SUFFIXES and not data.startswith(b"version https://git-lfs")
-    return _File(path, len(data), blob, hashlib.sha256(data).hexdigest() if lfs else None)
-
-
-def pointer_text(sha256: str, size: int) -> bytes:
-    """Return what git keeps in place of a large file."""
-    text = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n"
-    return text.encode()
 
 
 class _Server(ThreadingHTTPServer):
@@ -249,16 +214,16 @@ class _Handler(BaseHTTPRequestHandler):
             return
         what = rest[0] if rest else "revision"
         revision = rest[1] if len(rest) > 1 else "main"
-        commit = self._commit(repo, revision)
+        commit = repo.resolve(revision)
         if commit is None:
             self._status(404, **{"X-Error-Code": "RevisionNotFound"})
         elif what == "revision":
-            self._json(self._info(repo, commit))
+            self._json(repo.row(commit))
         elif what == "tree":
-            below = "/".join(rest[2:])
-            self._json(self._tree(repo, commit, below, query))
+            deep = query.get("recursive", ["false"])[0].lower() in {"true", "1"}
+            self._json(repo.tree(commit, "/".join(rest[2:]), deep=deep))
         elif what == "paths-info":
-            rows = self._tree(repo, commit, "", {"recursive": ["true"]})
+            rows = repo.tree(commit)
             self._json([row for row in rows if row["path"] in query.get("paths", [])])
         else:
             self._status(404)
@@ -267,44 +232,11 @@ class _Handler(BaseHTTPRequestHandler):
         words = query.get("search", [""])[0].casefold().split()
         tags = {tag for value in query.get("filter", []) for tag in value.split(",")}
         rows = [
-            self._info(repo, repo.refs["main"])
+            repo.row(repo.refs["main"])
             for repo in self.hub._repos.values()
             if repo.kind == kind and all(word in repo.id.casefold() for word in words)
         ]
         return [row for row in rows if tags <= set(row["tags"])]
-
-    def _info(self, repo: _Repo, commit: str) -> dict[str, Any]:
-        row = {
-            "id": repo.id,
-            "modelId": repo.id,
-            "sha": commit,
-            "gated": "manual" if repo.gated else False,
-            "private": False,
-            "disabled": False,
-            "downloads": 7,
-            "likes": 1,
-            "tags": [],
-            "siblings": [{"rfilename": name} for name in repo.commits[commit]],
-        }
-        return row | repo.info
-
-    def _tree(
-        self, repo: _Repo, commit: str, below: str, query: dict[str, list[str]]
-    ) -> list[dict[str, Any]]:
-        prefix = f"{below}/" if below else ""
-        deep = query.get("recursive", ["false"])[0].lower() in {"true", "1"}
-        rows: list[dict[str, Any]] = []
-        for name, file in repo.commits[commit].items():
-            if not name.startswith(prefix):
-                continue
-            if not deep and "/" in name.removeprefix(prefix):
-                continue
-            row = {"type": "file", "path": name, "size": file.size, "oid": file.oid}
-            if file.sha256 is not None:
-                size = len(pointer_text(file.sha256, file.size))
-                row["lfs"] = {"oid": file.sha256, "size": file.size, "pointerSize": size}
-            rows.append(row)
-        return rows
 
     # -- the files -----------------------------------------------------------------------------
 
@@ -315,7 +247,7 @@ class _Handler(BaseHTTPRequestHandler):
         if repo is None:
             self._status(401, **{"X-Error-Code": "RepoNotFound"})
             return
-        commit = self._commit(repo, parts[at + 1])
+        commit = repo.resolve(parts[at + 1])
         file = repo.commits[commit].get("/".join(parts[at + 2 :])) if commit else None
         if repo.gated and (repo.id, self._token) not in self.hub._accepted:
             self._status(403 if self._token else 401, **{"X-Error-Code": "GatedRepo"})
@@ -326,8 +258,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._file(commit, file, fault)
 
-    def _file(self, commit: str, file: _File, fault: Fault | None) -> None:
-        data = _spoilt(file.path.read_bytes(), file, fault)
+    def _file(self, commit: str, file: File, fault: Fault | None) -> None:
+        data = spoilt(file.path.read_bytes(), file, fault)
         headers = {"X-Repo-Commit": commit, "ETag": f'"{file.etag}"', "Accept-Ranges": "bytes"}
         if file.sha256 is not None:
             headers |= {"X-Linked-ETag": f'"{file.etag}"', "X-Linked-Size": str(file.size)}
@@ -382,15 +314,12 @@ class _Handler(BaseHTTPRequestHandler):
         text = self.headers.get("Range") or ""
         return int(text.removeprefix("bytes=").partition("-")[0] or 0) if text else 0
 
-    def _repo(self, kind: str, parts: list[str]) -> tuple[_Repo | None, list[str]]:
+    def _repo(self, kind: str, parts: list[str]) -> tuple[Repo | None, list[str]]:
         for length in (2, 1):
             repo = self.hub._repos.get((kind, "/".join(parts[:length])))
             if repo is not None:
                 return repo, parts[length:]
         return None, parts
-
-    def _commit(self, repo: _Repo, revision: str) -> str | None:
-        return revision if revision in repo.commits else repo.refs.get(revision)
 
     def _json(self, value: object) -> None:
         data = json.dumps(value).encode()
@@ -407,16 +336,3 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
-
-
-def _spoilt(data: bytes, file: _File, fault: Fault | None) -> bytes:
-    match fault.kind if fault is not None else None:
-        case Kind.WRONG_BYTES:
-            return data[:-1] + bytes([data[-1] ^ 1])
-        case Kind.POINTER:
-            return pointer_text(file.sha256 or file.oid, file.size)
-        case Kind.TRUNCATED:
-            assert fault is not None
-            return data[: int(len(data) * fault.fraction)]
-        case _:
-            return data

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from .conftest import write_model
+from .downloading import SOURCE, fetch, refused, same
 from .loopback import Fault, LoopbackHub
-from .test_downloads import SOURCE, fetch, refused, same
 
 
 def test_files_of_the_same_content_do_not_disturb_each_other(

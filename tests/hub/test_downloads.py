@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 import signal
@@ -14,62 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from medqa_tui.errors import DownloadError, ExitCode, MedQAError
+from medqa_tui.errors import DownloadError, ExitCode
 from medqa_tui.models.catalog import HubSource
 from medqa_tui.models.files import Cancelled
-from medqa_tui.models.hub import Patience, Transfer, download_snapshot, downloaded
+from medqa_tui.models.hub import Transfer
 
 from .conftest import write_model
+from .downloading import ALLOW, FIRST, QUICK, SOURCE, fetch, kept_of, refused, refused_once, same
 from .loopback import TOKEN, Fault, LoopbackHub
-
-ALLOW = ("config.json", "*.safetensors", "tokenizer.json", "README.md")
-SOURCE = HubSource("maker/model", allow=ALLOW)
-QUICK = Patience(retries=2, wait=0.0, timeout=20.0)
-FIRST = "*/model-00001-of-00002.safetensors"
-
-
-def fetch(into: Path, source: HubSource = SOURCE, **more):
-    return download_snapshot(source, into, patience=more.pop("patience", QUICK), **more)
-
-
-def same(left: Path, right: Path) -> bool:
-    names = {path.name for path in left.iterdir()}
-    return names == {path.name for path in right.iterdir()} and all(
-        (left / name).read_bytes() == (right / name).read_bytes() for name in names
-    )
-
-
-def refused(into: Path, source: HubSource = SOURCE, **more) -> MedQAError:
-    """Download, expect to be told why not, and see that nothing half-made is there."""
-    with pytest.raises(MedQAError) as caught:
-        fetch(into, source, **more)
-    assert not into.exists()
-    assert downloaded(into) is None
-    assert caught.value.title.endswith(".")
-    assert caught.value.hint
-    return caught.value
-
-
-def refused_once(hub: LoopbackHub, tmp_path: Path, pattern: str, fault: Fault) -> MedQAError:
-    """Download while `fault` holds, expect to be told why not, and to get all of it afterwards."""
-    hub.fail(pattern, fault)
-    said = refused(tmp_path / "into")
-    assert said.exit_code == ExitCode.DOWNLOAD
-    hub.heal()
-    fetch(tmp_path / "into")
-    assert same(tmp_path / "into", tmp_path / "served")
-    return said
-
-
-def kept_of(tmp_path: Path) -> dict[str, int]:
-    """Return how many bytes of each served file an interrupted download has kept."""
-    partial = tmp_path / ".into.partial"
-    kept = {}
-    for name in (path.name for path in (tmp_path / "served").iterdir()):
-        part = f"parts/*-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-        found = [*partial.glob(f"files/{name}"), *partial.glob(part)]
-        kept[name] = sum(path.stat().st_size for path in found)
-    return kept
+from .repositories import pointer_text
 
 
 def test_a_download_is_whole_pinned_and_quiet(hub: LoopbackHub, tmp_path: Path) -> None:
@@ -177,8 +129,7 @@ def test_a_part_that_went_bad_on_the_disk_is_fetched_anew(hub: LoopbackHub, tmp_
 
 def test_a_repository_that_holds_a_pointer_is_refused(hub: LoopbackHub, tmp_path: Path) -> None:
     broken = write_model(tmp_path / "broken")
-    text = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 9\n"
-    (broken / "model-00002-of-00002.safetensors").write_text(text, encoding="utf-8")
+    (broken / "model-00002-of-00002.safetensors").write_bytes(pointer_text("0" * 64, 9))
     hub.add("maker/broken", broken)
     assert "pointer" in refused(tmp_path / "into", replace(SOURCE, repo="maker/broken")).title
 
