@@ -18,7 +18,6 @@ from medqa_tui.corpus.readers.base import (
     ReadError,
     ReadOptions,
     Reject,
-    Row,
     has_bad_bytes,
     open_text,
 )
@@ -39,12 +38,7 @@ def read(entry: Entry, options: ReadOptions) -> Iterator[Found]:
     with open_text(entry, options) as text:
         values = _Values(text)
         opening = values.peek()
-        if opening == "{":
-            with open_text(entry, options) as again:
-                as_lines = _is_lines(again)
-        else:
-            as_lines = False
-        if as_lines:
+        if opening == "{" and _is_lines(entry, options):
             yield from jsonl.read(entry, options)
         elif opening == "[":
             yield from _array(entry.name, values)
@@ -54,8 +48,9 @@ def read(entry: Entry, options: ReadOptions) -> Iterator[Found]:
             raise ReadError("not valid JSON: it begins with neither [ nor {")
 
 
-def _is_lines(text: io.TextIOWrapper) -> bool:
-    first, second = text.readline(MAX_ROW), text.readline(2)
+def _is_lines(entry: Entry, options: ReadOptions) -> bool:
+    with open_text(entry, options) as text:
+        first, second = text.readline(MAX_ROW), text.readline(2)
     if not second.strip().startswith("{"):
         return False
     try:
@@ -106,11 +101,8 @@ def _object(where: str, values: _Values) -> Iterator[Found]:
 
 
 def _row(where: str, number: int, value: Any) -> Found:
-    if isinstance(value, _Bad):
-        return Reject(where, number, BAD_ENCODING)
-    if not isinstance(value, dict):
-        return Reject(where, number, "not a JSON object")
-    return Row(where, number, value)
+    bad = isinstance(value, _Bad)
+    return Reject(where, number, BAD_ENCODING) if bad else jsonl.row_of(where, number, value)
 
 
 class _Bad:

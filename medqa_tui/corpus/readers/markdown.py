@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -35,14 +36,16 @@ def read(entry: Entry, options: ReadOptions) -> Iterator[Found]:
     front, body = _front_matter(text)
     title = front.pop("title", "") or PurePosixPath(entry.name).stem
     used: set[str] = set()
+    times: Counter[str] = Counter()
     for line, headings, words in _sections(body):
         # Under a single top heading its name would stand before every other.
         name = " > ".join(headings) or title
         slug = _NOT_SLUG.sub("-", name.lower()).strip("-") or "section"
         key = slug
-        number = 2
         while key in used:
-            key, number = f"{slug}-{number}", number + 1
+            # Counted on from the last one: a heading may be there a million times.
+            times[slug] += 1
+            key = f"{slug}-{times[slug] + 1}"
         used.add(key)
         yield Row(
             entry.name, line, {**front, "id": f"{entry.name}/{key}", "title": name, "text": words}
