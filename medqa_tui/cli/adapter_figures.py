@@ -55,8 +55,11 @@ def _means(report: Report) -> Iterator[tuple[str, list[str]]]:
             yield "perplexity", [_plain(of.perplexity, 2) for of in measured]
         if each.name == "declined_without":
             yield "tells them apart (AUC)", [_plain(of.auc, 2) for of in measured]
-            yield "with the gate: evidence answers", [_share(of.together_with) for of in measured]
-            yield "with the gate: it does not", [_share(of.together_without) for of in measured]
+            gate = [_share(report.gate[f"declined_{key}"]) for key in ("with", "without")]
+            yield "search declines, answerable", [gate[0]] * len(measured)
+            yield "search declines, unanswerable", [gate[1]] * len(measured)
+            yield "program declines, answerable", [_share(of.together_with) for of in measured]
+            yield "program declines, unanswerable", [_share(of.together_without) for of in measured]
 
 
 def _differences(report: Report, other: str) -> dict[str, str]:
@@ -90,13 +93,6 @@ def _share(value: float | None) -> str:
 
 
 def _say_failed(report: Report) -> None:
-    gate = report.gate
-    if any(value is not None for value in gate.values()):
-        diagnostics.note(
-            "The search's gate alone declines "
-            f"{_share(gate['declined_with']) or 'none'} of those whose evidence answers, "
-            f"{_share(gate['declined_without']) or 'none'} of the others."
-        )
     failed = [
         (name, outcome.id, outcome.failed)
         for name, each in report.answered.items()

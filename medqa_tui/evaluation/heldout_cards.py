@@ -123,12 +123,11 @@ def starter_cases(
         found = _Found(card, search)
         if len(answerable) < count and (case := found.answerable()):
             answerable.append(case)
-        if len(unanswerable) < count:
-            # In half of them passages of the same topic stay, as far as there are any.
-            kept = found.of_topic() if 2 * with_topic <= len(unanswerable) else []
-            if case := found.unanswerable(keep_topic=bool(kept)):
-                with_topic += bool(kept)
-                unanswerable.append(case)
+        # In half of them passages of the same topic stay, as far as there are any.
+        keep_topic = 2 * with_topic <= len(unanswerable)
+        if len(unanswerable) < count and (case := found.unanswerable(keep_topic=keep_topic)):
+            with_topic += found.is_of_topic(case)
+            unanswerable.append(case)
     if not answerable and not cancel.is_set():
         raise UsageError(
             "Nothing in the index answers a held-out card once the card itself is taken out.",
@@ -168,10 +167,9 @@ class _Found:
         wrong = self._wrong() if keep_topic else (i for i in self._wrong() if not self._same(i))
         return self._case("unanswerable", wrong, answerable=False)
 
-    def of_topic(self) -> list[Evidence]:
-        """Return the passages of the card's topic that answer something else."""
-        first = [item for item, _ in zip(self._wrong(), range(self._k), strict=False)]
-        return [item for item in first if self._same(item)]
+    def is_of_topic(self, case: Case) -> bool:
+        """Tell whether a passage of the card's topic is read."""
+        return any(self._same(item) for item in case.evidence)
 
     @property
     def _k(self) -> int:
