@@ -54,6 +54,11 @@ class Paths:
         return self.state / "logs"
 
     @property
+    def studies(self) -> Path:
+        """Sweeps: a database of trials each, and what this machine keeps of them."""
+        return self.data / "studies"
+
+    @property
     def trainings(self) -> Path:
         """What each training tells of itself while it runs, and how it ended."""
         return self.state / "training"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medqa_tui.cli import options, train_generator, train_reranker, train_runs
+from medqa_tui.cli import options, train_generator, train_reranker, train_runs, train_sweep
 
 app = options.new_app("Train an adapter from questions and answers.")
 
@@ -14,4 +14,5 @@ def _group() -> None:
 
 app.command("generator")(train_generator.command)
 app.command("reranker")(train_reranker.command)
+app.add_typer(train_sweep.app, name="sweep")
 app.command("list")(train_runs.command)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medqa_tui.paths import Paths
     from medqa_tui.training.generator import Trained
     from medqa_tui.training.generator_job import Prepared, Wanted
+    from medqa_tui.training.job import Job
 
 
 def command(
@@ -84,11 +85,12 @@ def command(
                 cancel=cancel,
             )
     _tell_outcome(ctx, wanted, trained)
-    _finish(wanted, active, use=use)
+    finish(wanted, active, use=use)
     return ExitCode.OK
 
 
-def _finish(wanted: Wanted, active: Active, *, use: bool) -> None:
+def finish(wanted: Job, active: Active, *, use: bool) -> None:
+    """Say where the result is, or answer with it from now on."""
     from medqa_tui.paths import get_paths
 
     paths = get_paths()

@@ -75,25 +75,28 @@ def command(
                 cancel=cancel,
             )
     _tell_outcome(ctx, wanted, outcome)
-    if use:
-        _use(ctx, wanted)
+    finish(ctx, wanted.name, wanted.output, use=use)
     return ExitCode.OK
 
 
-def _use(ctx: typer.Context, wanted: Wanted) -> None:
+def finish(ctx: typer.Context, name: str, folder: Path, *, use: bool) -> None:
+    """Say where the adapter is, or search with it from now on."""
+    if not use:
+        diagnostics.note(f"It is in {folder}. To search with it: medqa-tui adapter use {name}")
+        return
     from medqa_tui.config import load_settings
     from medqa_tui.paths import get_paths
 
     profile = load_settings(options.current(ctx).overrides()).profile
     try:
-        active = choosing.use(get_paths(), profile, wanted.name)
+        active = choosing.use(get_paths(), profile, name)
     except NotSetUpError as error:
         raise NotSetUpError(
             "The adapter is made, but there is no search to use it in.",
             f"The profile {profile} is not set up.",
             error.hint,
         ) from None
-    diagnostics.note(f"The profile {active.profile} searches with {wanted.name} from now on.")
+    diagnostics.note(f"The profile {active.profile} searches with {name} from now on.")
 
 
 def wanted_of(
@@ -184,4 +187,3 @@ def _tell_outcome(ctx: typer.Context, wanted: Wanted, outcome: Outcome) -> None:
         ("both", f"{outcome.fused:.3f}"),
     ]
     output.table((f"MRR on {outcome.questions} questions kept out", "value"), rows)
-    diagnostics.note(f"The adapter is in {wanted.output}.")

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,7 @@ class Prepared:
     """The data of a run, parted and as token ids.
 
     Attributes:
+        rows: Each lesson once.
         batches: In the order they are learnt.
         per_epoch: Batches of one epoch.
         cut: Answers that were shortened to the length of a row, their end mark kept.
@@ -62,6 +63,7 @@ class Prepared:
     sources: tuple[Source, ...]
     parted: Parted
     lessons: tuple[Lesson, ...]
+    rows: tuple[Row, ...]
     batches: tuple[list[Row], ...]
     held: tuple[Row, ...]
     per_epoch: int
@@ -118,11 +120,27 @@ def prepare(wanted: Wanted, on_event: Tell, cancel: threading.Event | None = Non
         sources,
         parted,
         tuple(learnt),
+        tuple(encoded.rows),
         tuple(made),
         ids(checks).rows if checks else (),
         -(-len(encoded.rows) // preset.batch),
         encoded.cut,
         encoded.left_out,
+    )
+
+
+def with_preset(
+    wanted: Wanted, prepared: Prepared, preset: GeneratorPreset
+) -> tuple[Wanted, Prepared]:
+    """Return the run with other settings, which are not of the data."""
+    from medqa_tui.training.encoding import batches
+
+    rows = prepared.rows
+    made = batches(rows, preset.batch, preset.epochs, preset.seed, by_length=preset.by_length)
+    per_epoch = -(-len(rows) // preset.batch)
+    return (
+        replace(wanted, preset=preset),
+        replace(prepared, batches=tuple(made), per_epoch=per_epoch),
     )
 
 
@@ -135,11 +153,15 @@ def run(
     wanted: Wanted,
     prepared: Prepared,
     *,
+    looks: int = 0,
     resume: bool = False,
     on_event: Tell = lambda event: None,
     cancel: threading.Event | None = None,
 ) -> Trained:
     """Train, and save weights, card and learning curve in `wanted.output`.
+
+    Args:
+        looks: How often the run is measured; 0 measures after each epoch.
 
     Raises:
         UsageError: There is nothing to go on from.
@@ -157,6 +179,7 @@ def run(
         prepared.held,
         wanted.work,
         per_epoch=prepared.per_epoch,
+        looks=looks,
         resume=resume,
         on_event=on_event,
         cancel=cancel,

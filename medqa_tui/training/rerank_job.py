@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medqa_tui.training import runcard
 from medqa_tui.training.groups import (
@@ -18,11 +18,14 @@ from medqa_tui.training.groups import (
     validation_group,
 )
 from medqa_tui.training.job import Job, Tell, card_of, require_checkpoint, rounded, saving
-from medqa_tui.training.mining import mine
+from medqa_tui.training.mining import Mined, mine
 from medqa_tui.training.presets import RerankPreset
 from medqa_tui.training.progress import Stopped, TrainEvent
 from medqa_tui.training.sources import STARTER, Source, Style, read_source
 from medqa_tui.training.vectors import VectorCache
+
+if TYPE_CHECKING:
+    from medqa_tui.training.reranker import Run
 
 DEPTH = 16
 WEIGHTS = (0.0, 2.0, 4.0, 8.0, 12.0, 16.0, 24.0, 32.0)
@@ -45,9 +48,15 @@ class Wanted(Job):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The data of a run, searched and parted."""
+    """The data of a run, searched and parted.
+
+    Attributes:
+        train: The questions to learn from, with the number of their source.
+    """
 
     sources: tuple[Source, ...]
+    searched: tuple[Searched, ...]
+    train: tuple[tuple[int, Mined], ...]
     groups: tuple[Group, ...]
     validation: tuple[Group, ...]
 
@@ -89,7 +98,15 @@ def prepare(wanted: Wanted, on_event: Tell, cancel: threading.Event | None = Non
     train, held = split_validation(searched, preset.validation, preset.seed)
     groups = build_groups(searched, train, preset)
     validation = [validation_group(searched, item, DEPTH) for item in held]
-    return Prepared(sources, tuple(groups), tuple(validation))
+    return Prepared(sources, tuple(searched), tuple(train), tuple(groups), tuple(validation))
+
+
+def with_preset(
+    wanted: Wanted, prepared: Prepared, preset: RerankPreset
+) -> tuple[Wanted, Prepared]:
+    """Return the run with other settings, which are not of the data."""
+    groups = build_groups(prepared.searched, prepared.train, preset)
+    return replace(wanted, preset=preset), replace(prepared, groups=tuple(groups))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +131,15 @@ def run(
     wanted: Wanted,
     prepared: Prepared,
     *,
+    looks: int = 0,
     resume: bool = False,
     on_event: Tell = lambda event: None,
     cancel: threading.Event | None = None,
 ) -> Outcome:
     """Train, measure, and save adapter and card in `wanted.output`.
+
+    Args:
+        looks: How often the loss of the validation questions is taken on the way.
 
     Raises:
         Stopped: `cancel` was set.
@@ -134,6 +155,8 @@ def run(
         preset,
         wanted.work,
         device=wanted.torch_device(),
+        held=prepared.validation if looks else (),
+        looks=looks,
         resume=resume,
         on_event=on_event,
         cancel=cancel,
@@ -141,7 +164,7 @@ def run(
     on_event(TrainEvent("measuring"))
     scores = reranker.score_groups(trained, prepared.validation, preset.max_tokens)
     outcome = measured(prepared.validation, scores)
-    card = _card(wanted, prepared, outcome, trained.losses, trained.seconds)
+    card = _card(wanted, prepared, outcome, trained)
     with saving(wanted) as folder:
         reranker.save(trained.model, folder, wanted.base_id)
         runcard.write_card(folder, card)
@@ -176,8 +199,7 @@ def _card(
     wanted: Wanted,
     prepared: Prepared,
     outcome: Outcome,
-    losses: Sequence[tuple[int, float]],
-    seconds: float,
+    trained: Run,
 ) -> dict[str, Any]:
     preset = wanted.preset
     title = f"LoRA cross-encoder on {wanted.base_id}"
@@ -188,7 +210,7 @@ def _card(
         "max_tokens": preset.max_tokens,
         "retrieval_weight": outcome.retrieval_weight,
         "pairs": prepared.pairs,
-        "seconds": round(seconds),
+        "seconds": round(trained.seconds),
         "validation": {
             "questions": outcome.questions,
             "depth": DEPTH,
@@ -196,5 +218,6 @@ def _card(
             "mrr_reranker": round(outcome.alone, 4),
             "mrr_both": round(outcome.fused, 4),
         },
-        "losses": rounded(losses),
+        "losses": rounded(trained.losses),
+        "validation_losses": rounded(trained.validation),
     }
