@@ -46,6 +46,19 @@ class Proposal:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Better:
+    """A larger profile that this machine can run.
+
+    Attributes:
+        profile: Its name; empty if there is none.
+        words: What is said of it, or why there is none.
+    """
+
+    profile: str
+    words: str
+
+
 def look_at_machine(paths: Paths) -> Machine:
     """Return what this machine has, in some tenths of a second."""
     import psutil
@@ -99,16 +112,14 @@ def find_proposal(paths: Paths) -> Proposal:
     return propose(look_at_machine(paths))
 
 
-def find_better(profile: str, paths: Paths) -> str:
-    """Return a sentence on a larger profile that this machine can run; empty if there is none."""
+def find_better(profile: str, paths: Paths) -> Better:
+    """Look at this machine for a larger profile than the one in use."""
     found = find_proposal(paths)
     if found.profile in {STARTER, profile}:
-        return ""
+        return Better("", found.reason)
     size = sum(component.source.size for component in get_profile(found.profile).components)
-    return (
-        f"This machine can run {found.profile} ({size / 1e9:.0f} GB): {found.reason} "
-        f"To have it: medqa-tui setup --profile {found.profile}"
-    )
+    said = f"This machine can run {found.profile} ({size / 1e9:.0f} GB): {found.reason}"
+    return Better(found.profile, said)
 
 
 def is_community(profile: Profile) -> bool:

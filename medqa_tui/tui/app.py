@@ -71,6 +71,7 @@ class MedQAApp(App[int]):
         self._recorder: Recorder | None = None
         self._opened = asyncio.Event()
         self._broken: MedQAError | None = None
+        self._profile = ""
         self._chat = ChatScreen()
         for theme in THEMES:
             self.register_theme(theme)
@@ -91,6 +92,11 @@ class MedQAApp(App[int]):
     async def _start(self) -> None:
         try:
             settings = await asyncio.to_thread(self.services.load_settings)
+            if self._profile:
+                # Set up in the app, which outranks what the program was started with.
+                settings = settings.model_copy(update={"profile": self._profile})
+            if self._backend is not None:
+                await self._backend.aclose()
             self.post_message(SettingsLoaded(settings))
             self._backend = await asyncio.to_thread(self.services.open_backend, settings)
             self.settings = settings
@@ -183,8 +189,9 @@ class MedQAApp(App[int]):
         self._chat.post_message(EngineReady("Not set up"))
         self.push_screen(SetupScreen(self.settings), self._set_up)
 
-    def _set_up(self, installed: bool | None) -> None:
+    def _set_up(self, installed: str | None) -> None:
         if installed:
+            self._profile = installed
             self.start()
 
     # -- actions --
@@ -212,6 +219,10 @@ class MedQAApp(App[int]):
             yield SystemCommand(
                 "New conversation", "Start without the context", chat.action_new_conversation
             )
+        if self.settings is not None and not chat.busy:
+            yield SystemCommand(
+                "Set up", "What else this machine could run, and switch to it", self.action_set_up
+            )
         if chat.last_answer:
             yield SystemCommand(
                 "Copy the answer", "With its sources and the disclaimer", chat.action_copy_answer
@@ -226,6 +237,11 @@ class MedQAApp(App[int]):
     def action_help(self) -> None:
         if not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen())
+
+    def action_set_up(self) -> None:
+        """Show what is installed and what else could be."""
+        if self.settings is not None:
+            self.push_screen(SetupScreen(self.settings, first=False), self._set_up)
 
     def action_training(self) -> None:
         """Show the trainings over whatever is on the screen, or take them away again."""

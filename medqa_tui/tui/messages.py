@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from medqa_tui.config import Settings
     from medqa_tui.setup.events import SetupEvent
     from medqa_tui.setup.plan import SetupPlan
+    from medqa_tui.setup.proposal import Better
     from medqa_tui.training.runs import RunReport
 
 
@@ -86,10 +87,10 @@ class PassageOpened(Message):
 
 @dataclass
 class SetupPlanned(Message, bubble=False):
-    """What setup would do, and what else this machine could run, in words."""
+    """What setup would do, and what else this machine could run."""
 
     plan: SetupPlan
-    proposal: str = ""
+    proposal: Better | None = None
 
 
 @dataclass

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from medqa_tui.engine.status import EngineStatus
     from medqa_tui.setup.events import SetupEvent
     from medqa_tui.setup.plan import SetupPlan
+    from medqa_tui.setup.proposal import Better
     from medqa_tui.training.runs import RunReport
 
 
@@ -47,7 +48,7 @@ class Services:
         open_recorder: Gives the recorder of a new session, or None if history is off; the
             function it is given hears of a write that failed.
         plan: Blocking; what setup would install.
-        proposal: Blocking; another profile that fits this machine, in words; empty if none does.
+        proposal: Blocking; a larger profile that fits this machine; None where it was not asked.
         run_setup: Blocking; installs, reporting each phase, until `cancel` is set.
         engine_status: Blocking; what the running engine says of itself, None where there is none.
         training_runs: Blocking; the trainings that are under way, then those that ended.
@@ -64,7 +65,7 @@ class Services:
     plan: Callable[[Settings], SetupPlan]
     run_setup: Callable[[Settings, Callable[[SetupEvent], None], threading.Event], None]
     engine_status: Callable[[], EngineStatus | None]
-    proposal: Callable[[Settings], str] = lambda settings: ""
+    proposal: Callable[[Settings], Better | None] = lambda settings: None
     training_runs: Callable[[], tuple[RunReport, ...]] = lambda: ()
     stop_training: Callable[[RunReport], None] = lambda run: None
     clock: Callable[[], float] = time.monotonic
@@ -147,11 +148,11 @@ def _plan(settings: Settings) -> SetupPlan:
     return make_plan(find_profile(settings.profile, get_paths()), get_paths())
 
 
-def _proposal(settings: Settings) -> str:
+def _proposal(settings: Settings) -> Better | None:
     from medqa_tui.paths import get_paths
     from medqa_tui.setup.proposal import find_better
 
-    return "" if settings.offline else find_better(settings.profile, get_paths())
+    return None if settings.offline else find_better(settings.profile, get_paths())
 
 
 def _engine_status() -> EngineStatus | None:

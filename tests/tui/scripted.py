@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from textual.pilot import Pilot
@@ -47,6 +47,7 @@ from medqa_tui.models.catalog import get_profile
 from medqa_tui.safety.disclaimer import DISCLAIMER
 from medqa_tui.setup.events import Phase, SetupEvent
 from medqa_tui.setup.plan import SetupPlan
+from medqa_tui.setup.proposal import Better
 from medqa_tui.tui.app import MedQAApp
 from medqa_tui.tui.screens.chat import ChatScreen
 from medqa_tui.tui.services import Services
@@ -226,10 +227,12 @@ class Script:
     settings: Settings = field(default_factory=Settings)
     backend: ScriptedBackend = field(default_factory=ScriptedBackend)
     setups: list[list[SetupEvent | Exception | threading.Event]] = field(default_factory=list)
+    installed: list[str] = field(default_factory=list)
     asked: list[Question] = field(default_factory=list)
     sessions: int = 0
     trouble: str = ""
-    proposal: str = ""
+    proposal: Better | None = None
+    empty: bool = False
 
     def services(self) -> Services:
         """Return the script as the app's services."""
@@ -239,7 +242,7 @@ class Script:
             open_backend=lambda _settings: self.backend,
             answer=self.answer,
             open_recorder=self._open_recorder,
-            plan=lambda settings: starter_plan(settings.profile),
+            plan=self._plan,
             proposal=lambda settings: self.proposal,
             run_setup=self._run_setup,
             engine_status=lambda: None,
@@ -288,9 +291,14 @@ class Script:
             tell(self.trouble)
         return None
 
+    def _plan(self, settings: Settings) -> SetupPlan:
+        plan = starter_plan(settings.profile)
+        here = self.empty and settings.profile == self.settings.profile
+        return replace(plan, install=(), fetch=(), phases=()) if here else plan
+
     def _run_setup(
         self,
-        _settings: Settings,
+        settings: Settings,
         on_event: Callable[[SetupEvent], None],
         cancel: threading.Event,
     ) -> None:
@@ -305,6 +313,7 @@ class Script:
                         raise MedQAError("Stopped.", exit_code=ExitCode.INTERRUPTED)
             else:
                 on_event(step)
+        self.installed.append(settings.profile)
         self.ready = True
 
 

@@ -36,14 +36,24 @@ _BROKEN = Failure(
 )
 
 
-class SetupScreen(Screen[bool]):
-    """Dismissed with True when the profile is installed."""
+class SetupScreen(Screen[str]):
+    """Dismissed with the name of the profile when it is installed, with nothing when it is not.
 
-    BINDINGS = [Binding("escape", "cancel", "Cancel setup")]  # noqa: RUF012
+    Args:
+        first: Nothing that could answer is installed, so that there is no screen to go back to.
+    """
 
-    def __init__(self, settings: Settings) -> None:
+    BINDINGS = [  # noqa: RUF012
+        Binding("escape", "cancel", "Cancel setup"),
+        Binding("escape", "close", "Close"),
+    ]
+
+    def __init__(self, settings: Settings, first: bool = True) -> None:
         super().__init__()
         self._settings = settings
+        self._given = settings.profile
+        self._first = first
+        self._other = ""
         self._cancel = threading.Event()
         self._phases: tuple[str, ...] = ()
         self.running = False
@@ -51,15 +61,16 @@ class SetupScreen(Screen[bool]):
     def compose(self) -> ComposeResult:
         yield DisclaimerBanner()
         with Vertical(classes="dialog") as dialog:
-            dialog.border_title = "First start: set up"
+            dialog.border_title = "First start: set up" if self._first else "Set up"
             with VerticalScroll(id="setup-body", can_focus=False):
                 yield Static("Looking at what is needed …", markup=False, id="setup-plan")
                 yield PhaseList(id="setup-phases")
                 yield Static("", markup=False, id="setup-words")
             with Horizontal(classes="buttons"):
                 yield Button("Start", id="start", variant="primary", disabled=True, compact=True)
+                yield Button("", id="other", compact=True)
                 yield Button("Cancel", id="cancel", compact=True)
-                yield Button("Quit", id="quit", compact=True)
+                yield Button("Quit" if self._first else "Close", id="quit", compact=True)
         yield Footer(show_command_palette=False)
 
     @property
@@ -68,12 +79,19 @@ class SetupScreen(Screen[bool]):
         return cast("MedQAApp", self.app)
 
     def on_mount(self) -> None:
+        self._offer("")
         self._show_running(False)
         self._find_plan()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Esc does something only while setup runs."""
-        return self.running if action == "cancel" else True
+        """Esc stops what runs, or goes back where there is something to go back to."""
+        match action:
+            case "cancel":
+                return self.running
+            case "close":
+                return not self.running and not self._first
+            case _:
+                return True
 
     # -- work, in threads: they post messages and touch no widget --
 
@@ -106,13 +124,26 @@ class SetupScreen(Screen[bool]):
     # -- what they say --
 
     async def on_setup_planned(self, message: SetupPlanned) -> None:
-        plan = message.plan
+        plan, better = message.plan, message.proposal
         self._phases = tuple(str(phase) for phase in plan.phases)
-        self.query_one("#setup-plan", Static).update(_plan_text(plan, message.proposal))
-        self.query_one("#setup-words", Static).update(_PRIVATE)
+        switched = self._settings.profile != self._given
+        words = better.words if better and (better.profile or not self._first) else ""
+        text = _plan_text(plan, "" if switched else words)
+        self.query_one("#setup-plan", Static).update(text)
+        self.query_one("#setup-words", Static).update(_PRIVATE if self._first else "")
         await self.query_one(PhaseList).begin(self._phases)
-        self.query_one("#start", Button).disabled = False
-        self._focus("#start")
+        self._offer(self._given if switched else better.profile if better else "")
+        # Another profile that is here already is still to be put to use.
+        todo = bool(plan.phases) or switched
+        self.query_one("#start", Button).disabled = not todo
+        self._focus("#start" if todo else "#other" if self._other else "#quit")
+
+    def _offer(self, profile: str) -> None:
+        """Let the user choose another profile than the one that is planned."""
+        self._other = profile
+        other = self.query_one("#other", Button)
+        other.label = Content(f"Use {profile} instead")
+        other.display = bool(profile)
 
     async def on_setup_progress(self, message: SetupProgress) -> None:
         await self.query_one(PhaseList).show(message.event)
@@ -121,7 +152,7 @@ class SetupScreen(Screen[bool]):
         self._show_running(False)
         failure = message.failure
         if failure is None and not message.cancelled:
-            self.dismiss(True)
+            self.dismiss(self._settings.profile)
             return
         stopped = "■ Setup was stopped. What is done stays done; start again to go on."
         words = self.query_one("#setup-words", Static)
@@ -142,8 +173,22 @@ class SetupScreen(Screen[bool]):
                 await self._start()
             case "cancel":
                 self.action_cancel()
-            case "quit":
+            case "other":
+                self._switch()
+            case "quit" if self._first:
                 await self.app.run_action("quit")
+            case "quit":
+                self.action_close()
+
+    def _switch(self) -> None:
+        self._settings = self._settings.model_copy(update={"profile": self._other})
+        self._offer("")
+        self.query_one("#start", Button).disabled = True
+        self.query_one("#setup-plan", Static).update("Looking at what is needed …")
+        self._find_plan()
+
+    def action_close(self) -> None:
+        self.dismiss("")
 
     async def _start(self) -> None:
         self._cancel = threading.Event()
@@ -151,6 +196,7 @@ class SetupScreen(Screen[bool]):
         words = self.query_one("#setup-words", Static)
         words.remove_class("-failed")
         words.update("")
+        self._offer("")
         self.add_class("-begun")
         self._show_running(True)
         self._install(self._cancel)
@@ -188,6 +234,8 @@ def _plan_text(plan: SetupPlan, proposal: str) -> Content:
         Content(one_line(profile.use)),
         Content(""),
     ]
+    if plan.is_empty:
+        rows.append(Content("  ✓ Everything is here, and in use."))
     width = max((len(item.title) for item in plan.install), default=0)
     for item in plan.install:
         fetched = size(item.source.size) if item in plan.fetch else "already here"

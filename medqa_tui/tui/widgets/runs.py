@@ -97,9 +97,7 @@ def details(run: RunReport, now: float, width: int) -> VisualType:
         ("Result", one_line(run.output)),
     ]
     lines = [
-        Content.assemble((f"{label:<{_LABEL}}", "$text-muted"), value)
-        for label, value in rows
-        if value
+        Content.assemble((f"{label:<{_LABEL}}", "bold"), value) for label, value in rows if value
     ]
     words = one_line(run.words) or _next(run)
     if words:
