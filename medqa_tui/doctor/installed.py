@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medqa_tui.doctor.report import Check, fail, few, ok, warn
-from medqa_tui.models.active import Active, load_active
+from medqa_tui.models.active import Active, absence, load_active, load_installed
 from medqa_tui.models.records import InstallRecord
 from medqa_tui.setup.runner import again_command
 
@@ -24,11 +24,7 @@ def check_models(paths: Paths, settings: Settings) -> Check:
     get_profile(settings.profile)
     active = load_active(paths, settings.profile)
     if active is None:
-        current = load_active(paths)
-        if current is None:
-            detail = f"Nothing is installed for the profile {settings.profile}."
-        else:
-            detail = f"The profile {current.profile} is installed; {settings.profile} is asked for."
+        detail = absence(load_installed(paths), settings.profile)
         return fail("models", detail, again_command(settings.profile))
     problems = active.model_problems(paths)
     if problems:

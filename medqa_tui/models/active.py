@@ -178,6 +178,13 @@ def load_active(paths: Paths, profile: str | None = None) -> Active | None:
     return installed.get(profile or installed.current)
 
 
+def absence(installed: Installed | None, profile: str) -> str:
+    """Return in words that `profile` is not among what is installed."""
+    if installed is None:
+        return f"Nothing is installed for the profile {profile}."
+    return f"The profile {installed.current} is installed; {profile} is asked for."
+
+
 def load_installed(paths: Paths) -> Installed | None:
     """Return every profile that was set up, or None if nothing ever was.
 

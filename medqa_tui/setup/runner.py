@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medqa_tui.errors import MedQAError, NotSetUpError
-from medqa_tui.models.active import load_active, load_installed
+from medqa_tui.models.active import absence, load_active, load_installed
 from medqa_tui.models.catalog import Conversion, Profile, Slot, get_profile
 from medqa_tui.models.files import check_cancel, disk_error
 from medqa_tui.models.install import remove_leftovers
@@ -95,8 +95,20 @@ def refuse_large(paths: Paths, settings: Settings) -> None:
 
 
 def again_command(profile: str) -> str:
-    """Return the command that sets up `profile`."""
-    return "medqa-tui setup" if profile == "starter" else f"medqa-tui setup --profile {profile}"
+    """Return the command that sets up `profile`; without a name it sets up the configured one."""
+    if profile == "starter" and _configured() == profile:
+        return "medqa-tui setup"
+    return f"medqa-tui setup --profile {profile}"
+
+
+def _configured() -> str:
+    """Return the profile that a plain `medqa-tui setup` is about, or nothing if nobody can say."""
+    from medqa_tui.config import load_settings
+
+    try:
+        return load_settings().profile
+    except MedQAError:
+        return ""
 
 
 def _again(profile: Profile) -> str:
@@ -187,11 +199,9 @@ def _why_not(paths: Paths, profile: str) -> str | None:
         installed = load_installed(paths)
     except MedQAError as error:
         return f"{error.title} {error.detail}"
-    if installed is None:
-        return f"Nothing is installed for the profile {profile}."
-    active = installed.get(profile)
+    active = installed.get(profile) if installed else None
     if active is None:
-        return f"The profile {installed.current} is installed; {profile} is asked for."
+        return absence(installed, profile)
     if not store_file(paths).is_file():
         return f"{store_file(paths)} is missing."
     return next(iter([*active.problems(paths), *_index_problems(active.index_dir(paths))]), None)

@@ -24,7 +24,7 @@ from medqa_tui.setup.child import Job, run_job
 from medqa_tui.setup.events import Phase, PhaseState, SetupEvent
 from medqa_tui.setup.lock import lock_file, setup_lock
 from medqa_tui.setup.plan import Workplace, make_plan, store_file
-from medqa_tui.setup.runner import SetupOptions, is_ready, require_ready, run_setup
+from medqa_tui.setup.runner import SetupOptions, again_command, is_ready, require_ready, run_setup
 
 TINY = Settings(profile="tiny")
 
@@ -274,6 +274,19 @@ def test_require_ready_names_the_command(paths: Paths) -> None:
     assert caught.value.hint == "medqa-tui setup"
     with pytest.raises(UsageError):
         require_ready(paths, Settings(profile="startr"))
+
+
+def test_the_command_names_the_profile_where_another_one_is_configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDQA_HOME", str(tmp_path))
+    assert again_command("starter") == "medqa-tui setup"
+    assert again_command("flashcards") == "medqa-tui setup --profile flashcards"
+    monkeypatch.setenv("MEDQA_PROFILE", "flashcards")
+    assert again_command("starter") == "medqa-tui setup --profile starter"
+    # What cannot be read says nothing of what a plain setup would do.
+    monkeypatch.setenv("MEDQA_RETRIEVAL__K", "many")
+    assert again_command("starter") == "medqa-tui setup --profile starter"
 
 
 Damage = Callable[[Paths], object]
