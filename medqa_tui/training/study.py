@@ -55,9 +55,6 @@ _SILENT_SECONDS = 150
 _UNSIGNED_SECONDS = 60
 _SIGNED, _HOST, _PID, _BORN = "signed", "host", "pid", "born"
 
-retry = RetryHeartbeatStaleTrialCallback(max_retry=_RETRIES)
-"""Puts a trial back whose process died, as one that waits and has the same settings."""
-
 
 @dataclass(frozen=True, slots=True)
 class Storage:
@@ -123,8 +120,7 @@ class Storage:
                 if file.suffix in _JOURNALS:
                     lock = JournalFileOpenLock(str(file))
                     return JournalStorage(JournalFileBackend(str(file), lock_obj=lock))
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with _quiet():
                 return RDBStorage(
                     self.place if file is None else f"sqlite:///{file}",
                     engine_kwargs={} if file is None else {"connect_args": {"timeout": 60}},
@@ -142,6 +138,21 @@ class Storage:
                 f"{hidden(self.place)}: {said[0]}.",
                 "Give a file or the address of a database: --storage sqlite:///study.db",
             ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back Optuna's word that a part of it may change."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def retry(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Put a trial back whose process died, as one that waits and has the same settings."""
+    with _quiet():
+        again = RetryHeartbeatStaleTrialCallback(max_retry=_RETRIES)
+    again(study, trial)
 
 
 def hidden(place: str) -> str:
@@ -215,8 +226,7 @@ def is_surplus(trial: FrozenTrial) -> bool:
 
 def origin(trial: FrozenTrial) -> int:
     """Return the number under which these settings were first begun."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet():
         first = RetryHeartbeatStaleTrialCallback.retried_trial_number(trial)
     return trial.number if first is None else first
 
@@ -262,8 +272,7 @@ def reap(study: optuna.Study, storage: Storage) -> None:
     Those of other machines are known by their silence (Optuna's heartbeat), those of this one by
     their process, at once.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet():
         optuna.storages.fail_stale_trials(study)
     with storage.locked():
         for trial in running(study):
