@@ -277,7 +277,10 @@ class _Run:
 
     def _keep(self, sentences: Sequence[Sentence]) -> None:
         if self.recorder:
-            self.recorder.partial(self.turn, wording.prose(sentences))
+            text = wording.prose(sentences)
+            self.recorder.partial(
+                self.turn, closed_book.labelled(text) if self.closed_book else text
+            )
 
     def _noted(self, event: Event) -> Event:
         if isinstance(event, Notice):

@@ -13,6 +13,7 @@ LABEL = (
     "it was checked."
 )
 SHORT = "Closed-book answer: no evidence supports it."
+_HEAD = f"{SHORT}\n\n"
 
 ALARMED = (
     "The question names warning signs, so evidence was searched: beside the advice stand only its "
@@ -27,6 +28,16 @@ def unchecked(text: str) -> tuple[Sentence, ...]:
     """
     said, _ = parse(text)
     return (Sentence(said, support=Support.NOT_CHECKED),) if said else ()
+
+
+def labelled(text: str) -> str:
+    """Return an answer that is not whole yet: should no more of it be kept, it says what it is."""
+    return f"{_HEAD}{text}"
+
+
+def unlabelled(text: str) -> str:
+    """Return the words of the answer alone."""
+    return text.removeprefix(_HEAD)
 
 
 def fallen(failure: Failure) -> str:

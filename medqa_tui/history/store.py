@@ -11,6 +11,7 @@ from typing import Any
 
 from medqa_tui.domain import AnswerStatus, Turn
 from medqa_tui.errors import MedQAError
+from medqa_tui.grounding.closed_book import unlabelled
 from medqa_tui.history import salvage, search, upkeep
 from medqa_tui.history.database import Database, Tell
 from medqa_tui.history.entry import COLUMNS, Entry, Progress, read_answer, read_entry
@@ -66,7 +67,7 @@ class HistoryStore:
             (session,),
         )
         return tuple(
-            Turn(question, text)
+            Turn(question, unlabelled(text))
             for question, text, status, answer in rows
             if status not in _NO_ANSWER and not _advice_alone(status, answer)
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from scripted_backend import GOOD, NO_MODEL, QUESTION, URGENT, ScriptedBackend, run
+from scripted_backend import GOOD, NO_MODEL, QUESTION, URGENT, Memory, ScriptedBackend, run
 
 from medqa_tui.backend import FELL_TO_EXTRACTIVE
 from medqa_tui.config import Settings
@@ -11,11 +13,20 @@ from medqa_tui.config.load import allowed_values, load_settings
 from medqa_tui.config.schema import AnswerSettings
 from medqa_tui.config.write import set_value
 from medqa_tui.contract import answer_record
-from medqa_tui.domain import AnswerStatus, ConfidenceLabel, Failure, Support, Turn
+from medqa_tui.domain import (
+    AnswerStatus,
+    ConfidenceLabel,
+    Failure,
+    Question,
+    Support,
+    Triage,
+    Turn,
+)
 from medqa_tui.errors import ExitCode, UsageError
 from medqa_tui.events import EvidenceFound, Notice, SentenceChecked, Token, TriageFound
 from medqa_tui.generation.decoding import Decoding, decoding_of
 from medqa_tui.grounding import closed_book
+from medqa_tui.history.store import HistoryStore
 from medqa_tui.tui.wording import closed_book_line, plain_answer, support_summary
 
 SAID = "Diabetes makes people thirsty. [3] It may blur the sight."
@@ -76,6 +87,21 @@ async def test_an_answer_from_evidence_says_nothing_of_it() -> None:
     assert answer_record(answer)["closed_book"] is False
     assert closed_book_line(answer) == ""
     assert closed_book.SHORT not in plain_answer(answer)
+
+
+async def test_what_is_kept_until_the_end_says_so_too(tmp_path: Path) -> None:
+    memory = Memory()
+    _, answer = await run(remembering(), memory=memory, settings=NO_EVIDENCE)
+    whole = closed_book.labelled(answer.text)
+    assert memory.told[-2:] == [f"partial {whole}", "finish"]
+    # As after a kill: shown with its label, while a follow-up reads the words alone.
+    store = HistoryStore(tmp_path / "history.db")
+    recorder = store.recorder("s")
+    recorder.begin(Question(QUESTION, "t"), Triage())
+    recorder.partial("t", whole)
+    assert store.list()[0].text.startswith(closed_book.SHORT)
+    assert store.turns("s") == (Turn(QUESTION, answer.text),)
+    assert closed_book.SHORT not in answer.text
 
 
 async def test_a_follow_up_is_asked_whole() -> None:
