@@ -226,7 +226,6 @@ def use(
     from medqa_tui.paths import get_paths
 
     wanted = None if name == adapters.NONE else name
-    _, before = _now(ctx)
     active = choosing.use(get_paths(), _profile(ctx), wanted, force=force)
     if options.current(ctx).json:
         record = {
@@ -243,7 +242,6 @@ def use(
     found = adapters.get(get_paths(), wanted)
     verb = "orders what it finds" if found.reranks else "answers"
     diagnostics.note(f"The profile {active.profile} {verb} with {found.name}.")
-    display.say_compared(get_paths(), found, before)
     display.say_community(found)
     return ExitCode.OK
 

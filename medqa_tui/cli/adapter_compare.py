@@ -72,8 +72,8 @@ def command(
     settings = load_settings(options.current(ctx).overrides())
     active = _active(paths, settings.profile)
     bench.require_comparable(active, settings)
-    wanted = bench.Wanted(bench.named(paths, active, names), data, count, seed, words)
-    _require_data(data)
+    named = bench.named(paths, active, names)
+    wanted = bench.Wanted(named, data, count, seed, words, given=_given(data))
     _require_folder(output_file)
     overlap.require_libraries()
     from medqa_tui.offline import go_offline
@@ -147,13 +147,19 @@ def _active(paths: Paths, profile: str) -> Active:
     return active
 
 
-def _require_data(data: str) -> None:
-    if data != "starter" and not Path(data).is_file():
+def _given(data: str) -> tuple[Case, ...]:
+    """Return the cases of a file, before anything is loaded; none for the starter cards."""
+    from medqa_tui.evaluation.cases import read_cases
+
+    if data == "starter":
+        return ()
+    if not Path(data).is_file():
         raise UsageError(
             "There are no such held-out questions.",
             f"{data} is neither starter nor a file.",
             "medqa-tui adapter compare A B --data starter",
         )
+    return read_cases(Path(data))
 
 
 def _require_folder(file: Path | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from medqa_tui.cli import adapter_display as display
 from medqa_tui.errors import MedQAError
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def use(paths: Paths, profile: str | None, name: str | None, *, force: bool = False) -> Active:
-    """Choose an adapter, or none, and let a running engine follow.
+    """Choose an adapter, or none, let a running engine follow, and say if it was ever compared.
 
     Args:
         profile: An installed profile; None is the one in use.
@@ -20,7 +21,8 @@ def use(paths: Paths, profile: str | None, name: str | None, *, force: bool = Fa
 
     Raises:
         NotSetUpError: That profile is not installed.
-        MedQAError: The adapter does not fit, or the engine refuses it; the old choice stays.
+        MedQAError: The adapter does not fit, was found to be worse, or the engine refuses it; the
+            old choice stays.
     """
     from medqa_tui.engine.client import use_adapter
     from medqa_tui.models import adapters
@@ -34,4 +36,6 @@ def use(paths: Paths, profile: str | None, name: str | None, *, force: bool = Fa
         if before is not None:
             before.write(paths)
         raise
+    if name is not None:
+        display.say_compared(paths, adapters.get(paths, name), before)
     return active

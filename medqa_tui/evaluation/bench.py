@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from medqa_tui.errors import MedQAError, UsageError
 from medqa_tui.evaluation import heldout_cards, kept, systems
-from medqa_tui.evaluation.cases import Case, read_cases
+from medqa_tui.evaluation.cases import Case
 from medqa_tui.evaluation.comparing import Bench
 from medqa_tui.evaluation.near import scored
 from medqa_tui.models import adapters, compared
@@ -38,6 +38,7 @@ class Wanted:
     Attributes:
         named: The systems by name; None is one that is no adapter.
         data: `starter`, or the file of a held-out set.
+        given: What the file holds; nothing for `starter`.
         count: At most so many questions with evidence that answers, and as many without.
         words: What every answer is cut to.
     """
@@ -47,6 +48,7 @@ class Wanted:
     count: int
     seed: int
     words: int
+    given: tuple[Case, ...] = ()
 
 
 def require_comparable(active: Active, settings: Settings) -> None:
@@ -137,9 +139,9 @@ class Room:
         """Return the held-out set.
 
         Raises:
-            UsageError: There is none of that name, or nothing in it.
+            UsageError: The index answers no held-out card.
         """
-        if wanted.data == heldout_cards.STARTER:
+        if not wanted.given:
             if self._active.reranker and self._settings.retrieval.rerank:
                 self._load("reranker")
             search = heldout_cards.Search(
@@ -154,7 +156,7 @@ class Room:
                 on_progress=on_progress,
                 cancel=cancel,
             )
-        chosen = _chosen(read_cases(Path(wanted.data)), wanted.count, wanted.seed)
+        chosen = _chosen(wanted.given, wanted.count, wanted.seed)
         return tuple(self._judged(case) for case in chosen)
 
     def systems(self, wanted: Wanted) -> list[System]:
