@@ -33,6 +33,7 @@ __all__ = [
     "fresh",
     "hidden",
     "is_surplus",
+    "is_taken_over",
     "open_study",
     "origin",
     "read_study",
@@ -186,14 +187,28 @@ def open_study(
         if before is None and not study.trials:
             study.set_user_attr(IDENTITY, dict(identity))
             return study
-    other = [key for key, value in identity.items() if (before or {}).get(key) != value]
+    other = _differences(before or {}, identity)
     if other:
         raise UsageError(
             "The study is of something else.",
-            f"{storage.study} was made with another {', another '.join(other)}.",
+            f"{storage.study} was begun with other {' and '.join(other)}.",
             "Type the command as it was, or begin another: --study NAME",
         )
     return study
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return what differs; of settings, which."""
+    found = []
+    for key, value in now.items():
+        known, named = before.get(key), key
+        if known == value:
+            continue
+        if isinstance(known, dict) and isinstance(value, dict):
+            parts = sorted(k for k in known.keys() | value.keys() if known.get(k) != value.get(k))
+            named = f"{key} ({', '.join(parts)})"
+        found.append(named)
+    return found
 
 
 def read_study(storage: Storage) -> optuna.Study:
@@ -254,6 +269,14 @@ def whole(study: optuna.Study) -> list[FrozenTrial]:
 def running(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that some process is at."""
     return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+
+def is_taken_over(study: optuna.Study, number: int) -> bool:
+    """Say whether another process took a trial for dead, as after a long sleep of this one."""
+    trials = study.get_trials(deepcopy=False)
+    first = origin(trials[number])
+    later = any(origin(trial) == first for trial in trials[number + 1 :])
+    return trials[number].state is TrialState.FAIL and later
 
 
 def sign(trial: optuna.Trial) -> None:

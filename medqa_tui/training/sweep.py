@@ -7,13 +7,12 @@ import math
 import shutil
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import OptunaError
 from optuna.trial import FrozenTrial, TrialState
 
 from medqa_tui.errors import ExitCode, MedQAError, UsageError
@@ -128,7 +127,10 @@ def run(
         sweep.storage, sweep.identity(), dealer, dealing.pruner_of(sweep.pruner)
     )
 
+    begun: list[int] = []
+
     def objective(trial: optuna.Trial) -> float:
+        begun.append(trial.number)
         return _objective(trial, sweep, limit, on_event, cancel)
 
     while not cancel.is_set():
@@ -136,8 +138,7 @@ def run(
         waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         if not waiting and len(studies.fresh(study)) >= limit:
             return study
-        with suppress(UpdateFinishedTrialError):
-            # Taken over by another process while this one was silent for long.
+        try:
             study.optimize(
                 objective,
                 n_trials=1,
@@ -145,6 +146,10 @@ def run(
                 callbacks=[lambda _, trial: None if studies.is_surplus(trial) else on_trial(trial)],
                 gc_after_trial=True,
             )
+        # What Optuna raises where a trial was ended from elsewhere depends on where that is seen.
+        except (OptunaError, ValueError, AssertionError):
+            if not (begun and studies.is_taken_over(study, begun[-1])):
+                raise
         _keep_best(study, sweep.storage)
     raise SweepStopped(sweep.storage.study)
 

@@ -17,6 +17,7 @@ HEAVY = (
     "hnswlib",
     "sklearn",
     "matplotlib",
+    "optuna",
 )
 LIGHT = (
     "medqa_tui",
@@ -56,6 +57,8 @@ COMMANDS = (
     ("history",),
     ("config",),
     ("doctor",),
+    ("train",),
+    ("train", "sweep"),
 )
 
 

@@ -27,7 +27,7 @@ from medqa_tui.training.presets import RerankPreset, read_preset
 from medqa_tui.training.search_space import read_space
 from medqa_tui.training.study import Storage
 
-from . import tiny_encoder, tiny_llama
+from . import tiny_encoder, tiny_llama, tiny_t5
 from .engine_home import home_paths
 from .pairs import PAIRS
 from .tiny_bert import WORDS
@@ -183,8 +183,7 @@ def test_the_best_of_a_grid_becomes_an_adapter(home, data):
     assert went(plan)[1] == []
     with pytest.raises(UsageError, match="something else") as caught:
         went(replace(plan, seed=9, space=dict(list(plan.space.items())[:1])))
-    assert "another settings" in caught.value.detail
-    assert "another space" in caught.value.detail
+    assert "other settings (rank) and space (rank) and seed." in caught.value.detail
     _shown(home, best.number)
 
 
@@ -204,14 +203,13 @@ def _shown(home, best):
     assert record["best"] == best
     assert len(record["trials"]) == 4
     assert record["space"]["rank"] == [2, 4]
-    arguments, environment = command(home, "show", "tyni")
-    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "Known: tiny." in done.stderr
+    with pytest.raises(UsageError, match="no such study") as caught:
+        studies.read_study(Storage.of(home, "tyni", None))
+    assert caught.value.hint == "Known: tiny."
 
 
 def test_two_processes_share_a_study_and_a_killed_trial_is_tried_again(home, data):
-    searched = ("learning_rate=1e-3,2e-3,3e-3,4e-3,5e-3",)
+    searched = ("learning_rate=1e-3,2e-3,3e-3,4e-3",)
     plan = planned(home, data, *searched)
     killed = started(home, data, *searched)
     until(lambda: signed_by(plan, killed.pid), killed)
@@ -234,13 +232,13 @@ def test_two_processes_share_a_study_and_a_killed_trial_is_tried_again(home, dat
     assert other.returncode == 0, said
     study = studies.read_study(plan.storage)
     whole = studies.whole(study)
-    assert len(whole) == len(set(settings_of(whole))) == 5
+    assert len(whole) == len(set(settings_of(whole))) == 4
     assert {t.user_attrs["pid"] for t in whole} == {os.getpid(), other.pid}
     assert ended
     again = [t for t in whole if studies.origin(t) == lost.number]
     assert settings_of(again) == settings_of([lost])
     assert study.get_trials()[lost.number].state is TrialState.FAIL
-    assert len(trials.shown(study)) == 5, "the killed one is shown as what took its place"
+    assert len(trials.shown(study)) == 4, "the killed one is shown as what took its place"
     sweep.make_adapter(plan, study, lambda event: None, threading.Event())
     assert (plan.wanted.output / "card.json").is_file()
 
@@ -283,6 +281,39 @@ def test_a_stopped_sweep_is_gone_on_with(home, data):
     # What another process would draw with the same seed.
     elsewhere = replace(plan, storage=Storage.of(home, "tiny", str(home.data / "other.journal")))
     assert settings_of(went(replace(elsewhere, limit=1))[1]) == drawn[:1]
+
+
+def test_a_trial_that_was_taken_for_dead_is_left_to_who_took_it(home, data):
+    plan = planned(home, data, "learning_rate=1e-3")
+    seen = []
+
+    def take_over(number, limit, event):
+        if event.loss is not None and not seen:
+            seen.append(number)
+            study = studies.read_study(plan.storage)
+            studies.retry(study, study.get_trials()[number])
+            study.tell(number, state=TrialState.FAIL)
+
+    study, ended = went(plan, take_over)
+    assert [trial.number for trial in ended] == [1]
+    assert studies.origin(ended[0]) == 0
+    assert trials.counts(study) == {"finished": 1}
+
+
+def test_a_whole_model_is_swept(home, data, tmp_path):
+    base = tiny_t5.build(home.models / "t5", texts=[text for pair in PAIRS for text in pair])
+    preset = read_generator_preset("classic", {"epochs": "1", "validation": "2"})
+    plan = planned(home, data, "learning_rate=1e-3")
+    wanted = replace(plan.wanted, base=base, output=home.models / "best", preset=preset)
+    prepared = generator_job.prepare(wanted, lambda event: None)
+    plan = replace(plan, wanted=wanted, prepared=prepared)
+    study, _ = went(plan)
+    sweep.make_adapter(plan, study, lambda event: None, threading.Event())
+    record = InstallRecord.read(wanted.output)
+    assert record is not None
+    assert record.problems(wanted.output) == []
+    assert "card.json" in {file.path for file in record.files}
+    assert json.loads((wanted.output / "card.json").read_text())["study"]["trial"] == 0
 
 
 def test_what_cannot_be_swept_is_refused_in_words(home, data, tmp_path):
