@@ -248,7 +248,7 @@ def _sweep(
         whole = sweeping.Sweep(
             kind=kind,
             wanted=wanted,
-            prepared=_prepared(kind, wanted, cancel),
+            prepared=_prepared(kind, wanted, asked.storage.study, cancel),
             space=space,
             storage=asked.storage,
             sampler=asked.sampler,
@@ -273,13 +273,18 @@ def _sweep(
     return ExitCode.OK
 
 
-def _prepared(kind: str, wanted: Any, cancel: threading.Event) -> Any:
+def _prepared(kind: str, wanted: Any, study: str, cancel: threading.Event) -> Any:
     from medqa_tui.training import generator_job, rerank_job
+    from medqa_tui.training.progress import Stopped
+    from medqa_tui.training.sweep import SweepStopped
 
     jobs: Any = generator_job if kind == "generator" else rerank_job
     commands: Any = train_generator if kind == "generator" else train_reranker
-    with diagnostics.StatusLine("Reading the data") as line:
-        prepared = jobs.prepare(wanted, _shown(line), cancel)
+    try:
+        with diagnostics.StatusLine("Reading the data") as line:
+            prepared = jobs.prepare(wanted, _shown(line), cancel)
+    except Stopped:
+        raise SweepStopped(study) from None
     commands.tell_data(prepared)
     return prepared
 

@@ -55,7 +55,7 @@ class SweepStopped(MedQAError):
     def __init__(self, study: str) -> None:
         super().__init__(
             "The sweep was stopped.",
-            f"The study {study} and the last checkpoint of its trial are kept.",
+            f"The study {study} is kept, with the last checkpoint of its trial.",
             "Type the same command to go on.",
         )
 
