@@ -11,6 +11,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from medqa_tui.backend import GroundRequest
@@ -100,8 +101,8 @@ class Figures:
 
     def mean(self, name: str) -> Interval | None:
         """Return a measure's mean with its interval; None if it says nothing of any case."""
-        known = _known(self.values.get(name, ()))
-        return bootstrap(tuple(known)) if known else None
+        known = tuple(value for value in self.values.get(name, ()) if value is not None)
+        return _interval(known) if known else None
 
 
 def measure(
@@ -147,7 +148,7 @@ def compare(first: Figures, second: Figures) -> dict[str, Difference]:
         pairs = zip(first.values.get(each.name, ()), second.values.get(each.name, ()), strict=False)
         both = [one - other for one, other in pairs if one is not None and other is not None]
         if both:
-            found[each.name] = Difference(len(both), bootstrap(tuple(both)))
+            found[each.name] = Difference(len(both), _interval(tuple(both)))
     return found
 
 
@@ -236,5 +237,6 @@ def _share(values: Sequence[bool]) -> float | None:
     return statistics.fmean(values) if values else None
 
 
-def _known(values: Sequence[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
+@lru_cache(maxsize=1024)
+def _interval(values: tuple[float, ...]) -> Interval:
+    return bootstrap(values)

@@ -32,6 +32,7 @@ BUILT_IN = (BASE, EXTRACTIVE, LEAD)
 """Names that stand for no adapter: the model without one, quoting, the lead of a passage."""
 
 _TOKENS_A_WORD = 2.7
+_FEWEST_TOKENS = 16
 _DECLINING_TOKENS = 2
 """The bound on declining reads the first two tokens of the declining sentence."""
 
@@ -87,7 +88,7 @@ class System:
 
 def max_tokens(words: int) -> int:
     """Return the tokens that an answer of `words` words surely fits into."""
-    return round(words * _TOKENS_A_WORD)
+    return max(_FEWEST_TOKENS, round(words * _TOKENS_A_WORD))
 
 
 def lead(words: int) -> System:
