@@ -57,7 +57,7 @@ def list_(ctx: typer.Context, *, base: _Base = None) -> int:
         each for each in adapters.installed(paths) if base is None or same_base(base, each.base)
     ]
     if options.current(ctx).json:
-        output.emit_json(_record({"adapters": [display.row(each, active) for each in found]}))
+        output.emit_record({"adapters": [display.row(each, active) for each in found]})
         return ExitCode.OK
     display.table(found, active)
     return ExitCode.OK
@@ -89,7 +89,7 @@ def search(
             "adapters": [display.public_row(each) for each in listed],
             "hub": [display.found_row(each) for each in found],
         }
-        output.emit_json(_record(record))
+        output.emit_record(record)
     else:
         for each in listed:
             display.show_public(each)
@@ -158,7 +158,7 @@ def download(
     if use:
         active = choosing.use(paths, _profile(ctx), added.name)
     if options.current(ctx).json:
-        output.emit_json(_record({"adapter": display.row(added, active)}))
+        output.emit_record({"adapter": display.row(added, active)})
         return ExitCode.OK
     output.write(f"Added: {added.name}, {display.megabytes(added.size)}, for {added.base}.")
     display.say_community(added)
@@ -181,13 +181,13 @@ def info(ctx: typer.Context, name: _Name) -> int:
         if name not in known:
             raise
         if options.current(ctx).json:
-            output.emit_json(_record({"adapter": display.public_row(known[name])}))
+            output.emit_record({"adapter": display.public_row(known[name])})
         else:
             display.show_public(known[name])
         return ExitCode.OK
     problems = _problems(paths, found, active)
     if options.current(ctx).json:
-        output.emit_json(_record({"adapter": display.row(found, active), "problems": problems}))
+        output.emit_record({"adapter": display.row(found, active), "problems": problems})
         return ExitCode.OK
     for label, value in display.facts(found, active, problems):
         if value:
@@ -234,7 +234,7 @@ def use(
             "adapter": active.adapter,
             "reranker": active.reranker,
         }
-        output.emit_json(_record(record))
+        output.emit_record(record)
         return ExitCode.OK
     if wanted is None:
         diagnostics.note(f"The profile {active.profile} answers without an adapter.")
@@ -284,7 +284,7 @@ def remove(
     with adapters.lock(paths):
         freed = adapters.remove(paths, found.name, force=force)
     if options.current(ctx).json:
-        output.emit_json(_record({"removed": found.name, "freed_bytes": freed}))
+        output.emit_record({"removed": found.name, "freed_bytes": freed})
     else:
         diagnostics.note(f"Deleted {found.name}: {display.megabytes(freed)} are free.")
     return ExitCode.OK
@@ -362,9 +362,3 @@ def _problems(paths: Paths, found: InstalledAdapter, active: Active | None) -> l
     if active is None or found.problem or display.fits(found, active) is False:
         return [found.problem] if found.problem else []
     return adapters.unfit(paths, found, active)
-
-
-def _record(values: dict[str, Any]) -> dict[str, Any]:
-    from medqa_tui.contract import SCHEMA_VERSION
-
-    return {"schema_version": SCHEMA_VERSION, **values}

@@ -43,9 +43,7 @@ def command(
         raise UsageError("There is no completion for this shell:", f"{shell}.", f"One of: {known}.")
     script = get_completion_script(prog_name=_PROGRAM, complete_var=VARIABLE, shell=shell)
     if options.current(ctx).json:
-        from medqa_tui.contract import SCHEMA_VERSION
-
-        output.emit_json({"schema_version": SCHEMA_VERSION, "shell": shell, "script": script})
+        output.emit_record({"shell": shell, "script": script})
         return ExitCode.OK
     output.write(script)
     diagnostics.detail(f"To keep it, write this to {_PLACES[shell]}.")

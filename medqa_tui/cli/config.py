@@ -38,7 +38,7 @@ def show(ctx: typer.Context) -> int:
     chosen = options.current(ctx)
     found = provenance(chosen.overrides())
     if chosen.json:
-        output.emit_json(_record({"settings": [_setting(item) for item in found]}))
+        output.emit_record({"settings": [_setting(item) for item in found]})
         return ExitCode.OK
     rows = [(item.key, _text(item.value), _origin(item), item.description) for item in found]
     output.table(("setting", "value", "from", "what it does"), rows)
@@ -55,7 +55,7 @@ def get(ctx: typer.Context, key: Key) -> int:
     chosen = options.current(ctx)
     item = next(item for item in provenance(chosen.overrides()) if item.key == key)
     if chosen.json:
-        output.emit_json(_record(_setting(item)))
+        output.emit_record(_setting(item))
         return ExitCode.OK
     output.write(_text(item.value))
     diagnostics.detail(f"{item.description} From: {_origin(item)}.")
@@ -92,7 +92,7 @@ def set_(
     _check_words(key, value)
     written = set_value(key, value)
     if options.current(ctx).json:
-        output.emit_json(_record({"key": key, "value": written, "path": _path()}))
+        output.emit_record({"key": key, "value": written, "path": _path()})
     else:
         diagnostics.note(f"{key} is now {_text(written)} in {_path()}.")
     _warn_if_overridden(ctx, key)
@@ -106,7 +106,7 @@ def unset(ctx: typer.Context, key: Key) -> int:
 
     removed = take_out(key)
     if options.current(ctx).json:
-        output.emit_json(_record({"key": key, "removed": removed, "path": _path()}))
+        output.emit_record({"key": key, "removed": removed, "path": _path()})
     elif removed:
         diagnostics.note(f"{key} is no longer set in {_path()}.")
     else:
@@ -122,7 +122,7 @@ def edit(ctx: typer.Context) -> int:
 
     changed = open_editor(_again)
     if options.current(ctx).json:
-        output.emit_json(_record({"changed": changed, "path": _path()}))
+        output.emit_record({"changed": changed, "path": _path()})
     else:
         diagnostics.note(f"Written to {_path()}." if changed else "Nothing was changed.")
     return ExitCode.OK
@@ -135,7 +135,7 @@ def path(ctx: typer.Context) -> int:
 
     if options.current(ctx).json:
         exists = get_paths().config_file.exists()
-        output.emit_json(_record({"path": _path(), "exists": exists}))
+        output.emit_record({"path": _path(), "exists": exists})
     else:
         output.write(_path())
     return ExitCode.OK
@@ -211,9 +211,3 @@ def _path() -> str:
     from medqa_tui.paths import get_paths
 
     return str(get_paths().config_file)
-
-
-def _record(values: dict[str, object]) -> dict[str, object]:
-    from medqa_tui.contract import SCHEMA_VERSION
-
-    return {"schema_version": SCHEMA_VERSION, **values}

@@ -16,7 +16,6 @@ from medqa_tui.cli import (
     options,
     output,
 )
-from medqa_tui.cli.corpus_cards import emit
 from medqa_tui.errors import ExitCode, MedQAError, UsageError
 
 if TYPE_CHECKING:
@@ -193,7 +192,7 @@ def remove(
     indexed = corpus_work.index(ctx, skip=no_index, removed=True)
     if options.current(ctx).json:
         record = {"removed": name, "passages": gone.passages, "wiped": library.wiped}
-        emit({**record, **_index_record(indexed)})
+        output.emit_record({**record, **_index_record(indexed)})
     return ExitCode.OK if library.wiped else ExitCode.FAILURE
 
 
@@ -209,7 +208,7 @@ def _show_preview(ctx: typer.Context, seen: Preview) -> None:
     passages = [corpus_show.passage_record(each) for each in seen.passages]
     if options.current(ctx).json:
         left_out = dict(seen.info.left_out)
-        emit({"corpus": seen.info.name, "preview": passages, "left_out": left_out})
+        output.emit_record({"corpus": seen.info.name, "preview": passages, "left_out": left_out})
         return
     for each in passages:
         for key, value in each.items():
@@ -235,7 +234,7 @@ def _emit_outcomes(ctx: typer.Context, outcomes: list[Outcome], *, indexed: Inde
         }
         for each in outcomes
     ]
-    emit({"corpora": rows, **_index_record(indexed)})
+    output.emit_record({"corpora": rows, **_index_record(indexed)})
 
 
 def _index_record(indexed: Indexed) -> dict[str, object]:

@@ -37,7 +37,7 @@ def show_cards(
         each for each in cards if _holds(each.topic, topic) and _holds(each.category, category)
     ]
     if options.current(ctx).json:
-        emit({"corpus": CORPUS, "cards": [_record(each) for each in chosen]})
+        output.emit_record({"corpus": CORPUS, "cards": [_record(each) for each in chosen]})
     elif chosen:
         rows = [(each.id, each.category, each.topic, each.question) for each in chosen]
         output.table(("card", "category", "topic", "question"), rows)
@@ -54,7 +54,7 @@ def count_cards(ctx: typer.Context) -> int:
 
     figures = card_stats(load_cards())
     if options.current(ctx).json:
-        emit({"corpus": CORPUS, **_stats_record(figures)})
+        output.emit_record({"corpus": CORPUS, **_stats_record(figures)})
         return ExitCode.OK
     output.table(("what", "value"), _stats_rows(figures))
     output.write()
@@ -81,7 +81,7 @@ def _holds(text: str, words: str | None) -> bool:
 
 def _show_card(ctx: typer.Context, card: Card) -> None:
     if options.current(ctx).json:
-        emit({"corpus": "starter", "card": _record(card)})
+        output.emit_record({"corpus": "starter", "card": _record(card)})
         return
     output.write(card.question, style="bold")
     output.write()
@@ -144,10 +144,3 @@ def _stats_rows(figures: CardStats) -> list[tuple[str, str]]:
         ("words an answer", f"{least} to {most}, median {median:.0f}, mean {mean:.0f}"),
         ("newest", figures.latest),
     ]
-
-
-def emit(record: dict[str, Any]) -> None:
-    """Write a JSON record with the version of its form."""
-    from medqa_tui.contract import SCHEMA_VERSION
-
-    output.emit_json({"schema_version": SCHEMA_VERSION, **record})

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medqa_tui.cli import corpus_cards, corpus_work, diagnostics, options, output
-from medqa_tui.cli.corpus_cards import emit
 from medqa_tui.errors import ExitCode, MedQAError, UsageError
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def list_(ctx: typer.Context) -> int:
             for each in more
         ]
         rows = [{**info_record(info), "on": info.name in searched} for info in infos]
-        emit({"profile": settings.profile, "corpora": rows, "available": known})
+        output.emit_record({"profile": settings.profile, "corpora": rows, "available": known})
         return ExitCode.OK
     output.table(
         ("corpus", "on", "passages", "documents", "licence", "date", "revision", "updated"),
@@ -101,7 +100,7 @@ def show(
                     break
     if options.current(ctx).json:
         rows = [{"id": row[0], "title": row[1], "question": row[2]} for row in found]
-        emit({**info_record(info), "documents_shown": rows})
+        output.emit_record({**info_record(info), "documents_shown": rows})
     else:
         _show_info(info)
         output.write()
@@ -127,7 +126,7 @@ def stats(ctx: typer.Context, name: _Name) -> int:
     if options.current(ctx).json:
         from dataclasses import asdict
 
-        emit({**info_record(info), "figures": asdict(figures)})
+        output.emit_record({**info_record(info), "figures": asdict(figures)})
         return ExitCode.OK
     output.table(("what", "value"), _figure_rows(info, figures))
     for header, counted in (
@@ -262,7 +261,9 @@ def _show_document(ctx: typer.Context, store: CorpusStore, info: CorpusInfo, id:
             f"medqa-tui corpus show {info.name}",
         )
     if options.current(ctx).json:
-        emit({**info_record(info), "passages_shown": [passage_record(each) for each in records]})
+        output.emit_record(
+            {**info_record(info), "passages_shown": [passage_record(each) for each in records]}
+        )
         return ExitCode.OK
     first = records[0].passage
     output.write(first.question or first.title, style="bold")

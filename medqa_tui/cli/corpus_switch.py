@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medqa_tui.cli import corpus_work, diagnostics, options
-from medqa_tui.cli.corpus_cards import emit
+from medqa_tui.cli import corpus_work, diagnostics, options, output
 from medqa_tui.errors import ExitCode, UsageError
 
 _KEY = "retrieval.corpora"
@@ -49,5 +48,5 @@ def _switch(ctx: typer.Context, name: str, *, on: bool) -> int:
         diagnostics.warn(f"Another setting outranks it. To see which: medqa-tui config get {_KEY}")
     diagnostics.note(f"Searched with the profile {profile}: {', '.join(after)}.")
     if options.current(ctx).json:
-        emit({"profile": profile, "on": after})
+        output.emit_record({"profile": profile, "on": after})
     return ExitCode.OK

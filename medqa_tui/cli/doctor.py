@@ -143,9 +143,7 @@ def _report(paths: Paths, found: list[Check], chosen: options.Options, file: Pat
         write_private(file, text)
         diagnostics.note(f"Written to {file}. It holds no question and no answer; look it over.")
     elif chosen.json:
-        from medqa_tui.contract import SCHEMA_VERSION
-
-        output.emit_json({"schema_version": SCHEMA_VERSION, "report": text})
+        output.emit_record({"report": text})
     else:
         output.write(text, end="")
     return ExitCode.OK
@@ -172,15 +170,13 @@ def _tell_of(paths: Paths, repairs: list[Repair], found: list[Check]) -> None:
 def _end(found: list[Check], repairs: list[Repair], *, json: bool) -> int:
     failed = sum(check.status is CheckStatus.FAIL for check in found)
     if json:
-        from medqa_tui.contract import SCHEMA_VERSION
-
         rows = [
             {"name": c.name, "status": c.status.value, "detail": c.detail, "fix": c.fix}
             for c in found
         ]
         done = [{**asdict(each), "part": each.part.value} for each in repairs]
-        record = {"schema_version": SCHEMA_VERSION, "ok": not failed, "checks": rows}
-        output.emit_json({**record, "repairs": done} if repairs else record)
+        record = {"ok": not failed, "checks": rows}
+        output.emit_record({**record, "repairs": done} if repairs else record)
     else:
         diagnostics.note(_verdict(failed))
     return ExitCode.FAILURE if failed else ExitCode.OK

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,7 +52,7 @@ def stop(ctx: typer.Context) -> int:
 
     stopped = lifecycle.stop(get_paths())
     if options.current(ctx).json:
-        output.emit_json(_record({"running": False, "stopped": stopped}))
+        output.emit_record({"running": False, "stopped": stopped})
     else:
         diagnostics.note("The engine was stopped." if stopped else "No engine is running.")
     return ExitCode.OK
@@ -71,9 +70,7 @@ def status(ctx: typer.Context) -> int:
         return ExitCode.OK
     mute = transport.engine_is_alive(paths)
     if chosen.json:
-        output.emit_json(
-            _record({"running": True, "responds": False} if mute else {"running": False})
-        )
+        output.emit_record({"running": True, "responds": False} if mute else {"running": False})
     elif mute:
         diagnostics.note("An engine is running but does not respond: medqa-tui engine stop")
     else:
@@ -95,7 +92,7 @@ def logs(
     found = lifecycle.log_lines(paths, lines)
     if options.current(ctx).json:
         record = {"path": str(transport.log_file(paths)), "lines": found}
-        output.emit_json(_record(record))
+        output.emit_record(record)
     elif found:
         output.write("\n".join(found))
     else:
@@ -106,7 +103,7 @@ def logs(
 def _show(running: EngineStatus, *, as_json: bool) -> None:
     if as_json:
         loaded = list(running.loaded)
-        output.emit_json(_record({"running": True, **running.to_record(), "loaded": loaded}))
+        output.emit_record({"running": True, **running.to_record(), "loaded": loaded})
         return
     for name, value in _lines(running):
         output.write(f"{name + ':':12}{value}")
@@ -138,9 +135,3 @@ def _until(keep_alive: float | None) -> str:
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:.0f} MB"
-
-
-def _record(values: Mapping[str, object]) -> dict[str, object]:
-    from medqa_tui.contract import SCHEMA_VERSION
-
-    return {"schema_version": SCHEMA_VERSION, **values}

@@ -143,7 +143,7 @@ def _tell(
     figures = {name: found.intervals() for name, found in measured.items()}
     queries = len(next(iter(measured.values())).queries)
     if as_json:
-        output.emit_json(_record(queries, figures, compared))
+        output.emit_record(_record(queries, figures, compared))
         return
     names = list(next(iter(figures.values())))
     output.table(
@@ -174,10 +174,7 @@ def _record(
 ) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from medqa_tui.contract import SCHEMA_VERSION
-
     return {
-        "schema_version": SCHEMA_VERSION,
         "queries": queries,
         "runs": [
             {

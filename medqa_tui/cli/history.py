@@ -16,7 +16,6 @@ from medqa_tui.cli.history_shared import (
     local,
     open_store,
     parse_since,
-    record,
     row,
     status,
 )
@@ -49,7 +48,7 @@ def list_(ctx: typer.Context, count: Count = 20, *, since: Since = None) -> int:
     store = open_store()
     entries, total = store.list(count, start), store.count(start)
     if options.current(ctx).json:
-        output.emit_json(record({"total": total, "entries": [row(entry) for entry in entries]}))
+        output.emit_record({"total": total, "entries": [row(entry) for entry in entries]})
     elif entries:
         rows = [(str(entry.id), local(entry.asked), status(entry), entry.name) for entry in entries]
         output.table(("id", "asked", "status", "question"), rows)
@@ -83,9 +82,7 @@ def search(
             {**row(hit.entry), "snippet": hit.snippet, "marks": hit.marks, "score": hit.score}
             for hit in found.hits
         ]
-        output.emit_json(
-            record({"total": found.total, "all_words": found.all_words, "entries": hits})
-        )
+        output.emit_record({"total": found.total, "all_words": found.all_words, "entries": hits})
         return ExitCode.OK if found.hits else ExitCode.FAILURE
     if not found.hits:
         diagnostics.note("Nothing in the history holds these words.")
@@ -109,7 +106,7 @@ def show(
     """Show a question with its answer and sources."""
     entry = find(open_store(), id)
     if options.current(ctx).json:
-        output.emit_json(record(row(entry) | _whole(entry)))
+        output.emit_record(row(entry) | _whole(entry))
     else:
         _print(entry)
     return ExitCode.OK
@@ -161,7 +158,7 @@ def delete(ctx: typer.Context, ids: Ids, *, yes: Yes = False) -> int:
     )
     deleted = [id for id in dict.fromkeys(ids) if store.delete(id)]
     if options.current(ctx).json:
-        output.emit_json(record({"deleted": deleted}))
+        output.emit_record({"deleted": deleted})
     else:
         diagnostics.note(f"Deleted: {', '.join(map(str, deleted))}.")
     # They may hold what was just deleted.
@@ -180,7 +177,7 @@ def purge(ctx: typer.Context, *, yes: Yes = False) -> int:
         asking.before_deleting(ctx, question, yes=yes, again="medqa-tui history purge --yes")
     deleted = store.purge() if store.database.path.exists() or damaged else 0
     if options.current(ctx).json:
-        output.emit_json(record({"deleted": deleted, "damaged_files": damaged}))
+        output.emit_record({"deleted": deleted, "damaged_files": damaged})
     elif total or damaged:
         diagnostics.note(f"Deleted {deleted} questions and answers.")
     else:
@@ -210,7 +207,7 @@ def _pin(ctx: typer.Context, ids: list[int], *, pinned: bool) -> int:
 def _tell_of(ctx: typer.Context, store: HistoryStore, ids: list[int]) -> int:
     entries = [find(store, id) for id in dict.fromkeys(ids)]
     if options.current(ctx).json:
-        output.emit_json(record({"entries": [row(entry) for entry in entries]}))
+        output.emit_record({"entries": [row(entry) for entry in entries]})
     else:
         for entry in entries:
             diagnostics.note(f"{entry.id}: {entry.name} ({status(entry)})")

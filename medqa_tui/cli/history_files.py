@@ -10,7 +10,7 @@ import typer
 
 from medqa_tui.cli import diagnostics, options, output
 from medqa_tui.cli.files import write_private
-from medqa_tui.cli.history_shared import Since, counted, find, open_store, parse_since, record
+from medqa_tui.cli.history_shared import Since, counted, find, open_store, parse_since
 from medqa_tui.errors import ExitCode, MedQAError, UsageError
 
 if TYPE_CHECKING:
@@ -59,9 +59,7 @@ def export(
         return ExitCode.OK
     write_private(target, text, force=force, option="--force")
     if options.current(ctx).json:
-        output.emit_json(
-            record({"path": str(target), "format": chosen.value, "entries": len(entries)})
-        )
+        output.emit_record({"path": str(target), "format": chosen.value, "entries": len(entries)})
     else:
         diagnostics.note(f"{counted(len(entries))} written to {target}, for your eyes only.")
     return ExitCode.OK
@@ -78,7 +76,7 @@ def import_(
 
     added, known = import_json(open_store(), _read(source))
     if options.current(ctx).json:
-        output.emit_json(record({"added": added, "known": known}))
+        output.emit_record({"added": added, "known": known})
     else:
         diagnostics.note(f"{counted(added)} added; {known} were here already.")
     return ExitCode.OK

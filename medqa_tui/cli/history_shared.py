@@ -87,13 +87,6 @@ def row(entry: Entry) -> dict[str, Any]:
     }
 
 
-def record(values: dict[str, Any]) -> dict[str, Any]:
-    """Return `values` as the one object that a command prints with `--json`."""
-    from medqa_tui.contract import SCHEMA_VERSION
-
-    return {"schema_version": SCHEMA_VERSION, **values}
-
-
 def counted(number: int, of: str = "question") -> str:
     """Return a number with what it counts: `1 question`, `2 questions`."""
     return f"{number} {of}" if number == 1 else f"{number} {of}s"

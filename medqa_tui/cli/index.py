@@ -64,10 +64,7 @@ def verify(ctx: typer.Context) -> int:
     paths, _, active = _installed(ctx)
     reasons = _problems(paths, active)
     if options.current(ctx).json:
-        from medqa_tui.contract import SCHEMA_VERSION
-
-        record = {"schema_version": SCHEMA_VERSION, "ok": not reasons, "reasons": reasons}
-        output.emit_json(record)
+        output.emit_record({"ok": not reasons, "reasons": reasons})
     else:
         for reason in reasons or ["The index is fine."]:
             output.write(reason)
@@ -86,7 +83,7 @@ def _installed(ctx: typer.Context) -> tuple[Paths, Settings, Active]:
     from medqa_tui.models.active import load_active
     from medqa_tui.paths import get_paths
     from medqa_tui.setup.plan import store_file
-    from medqa_tui.setup.runner import require_ready
+    from medqa_tui.setup.ready import require_ready
 
     paths, settings = get_paths(), load_settings(options.current(ctx).overrides())
     active = load_active(paths, settings.profile)
@@ -195,12 +192,10 @@ def _tell(ctx: typer.Context, paths: Paths, active: Active) -> None:
     if options.current(ctx).json:
         from dataclasses import asdict
 
-        from medqa_tui.contract import SCHEMA_VERSION
-
         values = asdict(manifest)
         # The index has a version of its own, which is not that of this output.
         values["index_version"] = values.pop("schema_version")
-        output.emit_json({"schema_version": SCHEMA_VERSION, **values, "folder": str(folder)})
+        output.emit_record({**values, "folder": str(folder)})
         return
     output.table(("what", "value"), _rows(manifest, str(folder)))
 

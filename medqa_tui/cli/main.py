@@ -224,8 +224,6 @@ def _end_of_options(arguments: list[str]) -> int:
 
 def _show(error: MedQAError, options: Options) -> int:
     if options.json:
-        from medqa_tui.contract import SCHEMA_VERSION
-
         record = {
             "title": error.title,
             "detail": error.detail,
@@ -234,7 +232,7 @@ def _show(error: MedQAError, options: Options) -> int:
         }
         # Where nothing can be written any more, stderr and the exit code still tell.
         with contextlib.suppress(BrokenPipeError, MedQAError):
-            output.emit_json({"schema_version": SCHEMA_VERSION, "error": record})
+            output.emit_record({"error": record})
     diagnostics.report(error)
     return error.exit_code
 

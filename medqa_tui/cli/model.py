@@ -41,7 +41,7 @@ def list_(ctx: typer.Context) -> int:
 
     found = library.states(get_paths(), _chosen(ctx))
     if options.current(ctx).json:
-        output.emit_json(_record({"profiles": [_row(each) for each in found]}))
+        output.emit_record({"profiles": [_row(each) for each in found]})
         return ExitCode.OK
     rows = [
         (
@@ -67,7 +67,7 @@ def info(ctx: typer.Context, name: _Name) -> int:
 
     found = library.state(get_paths(), name, _chosen(ctx))
     if options.current(ctx).json:
-        output.emit_json(_record({"profile": _row(found)}))
+        output.emit_record({"profile": _row(found)})
         return ExitCode.OK
     output.write(found.profile.title, style="bold")
     output.write(found.profile.use)
@@ -98,7 +98,7 @@ def use(ctx: typer.Context, name: _Name) -> int:
     active.write(paths, current=True)
     set_value("profile", name)
     if options.current(ctx).json:
-        output.emit_json(_record({"profile": name, "base": active.base}))
+        output.emit_record({"profile": name, "base": active.base})
     else:
         diagnostics.note(f"The profile {name} answers from now on, with {active.base}.")
     _warn_if_overridden(ctx, name)
@@ -143,7 +143,7 @@ def remove(
         _stop_engine(name)
         freed = library.remove(paths, name, chosen, force=force)
     if options.current(ctx).json:
-        output.emit_json(_record({"removed": name, "freed_bytes": freed}))
+        output.emit_record({"removed": name, "freed_bytes": freed})
     else:
         diagnostics.note(f"Deleted the profile {name}: {megabytes(freed)} are free.")
     return ExitCode.OK
@@ -179,7 +179,7 @@ def export(
             "bytes": made.size,
             "files": len(made.files),
         }
-        output.emit_json(_record(record))
+        output.emit_record(record)
     else:
         output.write(f"Exported: {made.profile}, {megabytes(made.size)}, in {made.folder}.")
         diagnostics.note(f"On the other machine: medqa-tui setup --from {made.folder}")
@@ -278,9 +278,3 @@ def _stop_engine(profile: str) -> None:
 def _warn_if_overridden(ctx: typer.Context, name: str) -> None:
     if (wins := _chosen(ctx)) != name:
         diagnostics.warn(f"A flag or MEDQA_PROFILE is set and wins: {wins} answers here.")
-
-
-def _record(values: dict[str, Any]) -> dict[str, Any]:
-    from medqa_tui.contract import SCHEMA_VERSION
-
-    return {"schema_version": SCHEMA_VERSION, **values}

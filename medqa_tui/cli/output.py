@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from medqa_tui.cli import terminal
@@ -52,6 +52,13 @@ def emit_json(record: Any) -> None:
     with _in_words():
         sys.stdout.write(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
         sys.stdout.flush()
+
+
+def emit_record(values: Mapping[str, object]) -> None:
+    """Write the one object that a command prints with `--json`, with the version of its form."""
+    from medqa_tui.contract import SCHEMA_VERSION
+
+    emit_json({"schema_version": SCHEMA_VERSION, **values})
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

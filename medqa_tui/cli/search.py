@@ -141,11 +141,10 @@ async def _one(chosen: Options, wanted: Wanted, text: str) -> EvidenceFound:
 
 def _show(chosen: Options, text: str, found: EvidenceFound, alarm: Triage) -> None:
     if chosen.json:
-        from medqa_tui.contract import SCHEMA_VERSION, evidence_record
+        from medqa_tui.contract import evidence_record
         from medqa_tui.retrieval.lexical import matched_terms
 
         record = {
-            "schema_version": SCHEMA_VERSION,
             "query": text,
             "relevant": found.relevant,
             "evidence": [
@@ -161,7 +160,7 @@ def _show(chosen: Options, text: str, found: EvidenceFound, alarm: Triage) -> No
                 "advice": alarm.advice,
             },
         }
-        output.emit_json(record)
+        output.emit_record(record)
     elif found.evidence:
         output.table(
             (

@@ -92,7 +92,7 @@ async def open_search(options: Options, wanted: Wanted) -> AsyncIterator[Search]
         KeyboardInterrupt: Ctrl-C.
     """
     from medqa_tui.engine.client import open_backend
-    from medqa_tui.setup.runner import require_ready
+    from medqa_tui.setup.ready import require_ready
 
     paths, settings = get_paths(), load_settings(options.overrides())
     require_ready(paths, settings)

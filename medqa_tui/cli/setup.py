@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medqa_tui.cli import asking, diagnostics, interrupt, options, output, terminal
-from medqa_tui.contract import SCHEMA_VERSION
 from medqa_tui.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -102,9 +101,7 @@ def _run(wanted: SetupOptions, paths: Paths, settings: Any, as_json: bool, *, ke
 
         def on_event(event: SetupEvent) -> None:
             if as_json:
-                output.emit_json(
-                    {"schema_version": SCHEMA_VERSION, "type": "setup", **asdict(event)}
-                )
+                output.emit_record({"type": "setup", **asdict(event)})
             else:
                 display.show(event)
 
@@ -169,7 +166,7 @@ def _fetches(plan: SetupPlan) -> list[str]:
 
 def _end(report: SetupReport, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
-        output.emit_json(_record(report, dry_run))
+        output.emit_record(_record(report, dry_run))
     elif dry_run:
         for line in _outlook(report):
             output.write(line)
@@ -197,7 +194,6 @@ def _outlook(report: SetupReport) -> list[str]:
 def _record(report: SetupReport, dry_run: bool) -> dict[str, Any]:
     plan = report.plan
     return {
-        "schema_version": SCHEMA_VERSION,
         "type": "setup_done",
         "profile": plan.profile.name,
         "dry_run": dry_run,

@@ -204,7 +204,7 @@ def _tell_plan(ctx: typer.Context, wanted: Wanted, prepared: Prepared) -> None:
         "settings": asdict(wanted.preset),
     }
     if options.current(ctx).json:
-        training.emit(record)
+        output.emit_record(record)
         return
     rows = [
         ("steps", str(steps)),
@@ -221,7 +221,7 @@ def _tell_outcome(ctx: typer.Context, wanted: Wanted, trained: Trained) -> None:
     from medqa_tui.training import curve
 
     if options.current(ctx).json:
-        training.emit(
+        output.emit_record(
             {
                 "name": wanted.name,
                 "folder": str(wanted.output),

@@ -163,7 +163,7 @@ def _tell_plan(ctx: typer.Context, wanted: Wanted, prepared: Prepared) -> None:
         "settings": asdict(wanted.preset),
     }
     if options.current(ctx).json:
-        training.emit(record)
+        output.emit_record(record)
         return
     rows = [
         ("steps", str(record["steps"])),
@@ -177,7 +177,7 @@ def _tell_plan(ctx: typer.Context, wanted: Wanted, prepared: Prepared) -> None:
 
 def _tell_outcome(ctx: typer.Context, wanted: Wanted, outcome: Outcome) -> None:
     if options.current(ctx).json:
-        training.emit(
+        output.emit_record(
             {"name": wanted.name, "folder": str(wanted.output), "validation": asdict(outcome)}
         )
         return

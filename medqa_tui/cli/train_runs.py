@@ -68,14 +68,12 @@ def telling(line: diagnostics.StatusLine, record: Tell) -> Tell:
 
 def command(ctx: typer.Context) -> int:
     """List the trainings that are under way, and then those that ended, newest first."""
-    from medqa_tui.contract import SCHEMA_VERSION
     from medqa_tui.paths import get_paths
     from medqa_tui.training.runs import read_runs
 
     runs = read_runs(get_paths().trainings)
     if options.current(ctx).json:
-        rows = [_record(run) for run in runs]
-        output.emit_json({"schema_version": SCHEMA_VERSION, "runs": rows})
+        output.emit_record({"runs": [_record(run) for run in runs]})
         return ExitCode.OK
     if not runs:
         diagnostics.note("Nothing was trained here yet. To begin: medqa-tui train generator --help")

@@ -84,7 +84,7 @@ def tell_study(ctx: typer.Context, study: optuna.Study, place: Storage) -> None:
     shares = trials.importances(study)
     if options.current(ctx).json:
         identity = study.user_attrs.get(studies.IDENTITY, {})
-        training.emit(
+        output.emit_record(
             {
                 "study": study.study_name,
                 "storage": studies.hidden(place.place),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from medqa_tui.cli import diagnostics, options, output
+from medqa_tui.cli import diagnostics, options
 from medqa_tui.errors import MedQAError, NotSetUpError, UsageError
 
 if TYPE_CHECKING:
@@ -182,10 +182,3 @@ def tell_sources(sources: Sequence[Source]) -> None:
             f"{source.name}: {len(source.examples)} examples; {refused} left out because they "
             "touch held-out topics" + (f"; {left}" if left else "") + "."
         )
-
-
-def emit(record: Mapping[str, Any]) -> None:
-    """Write a record of the contract on stdout."""
-    from medqa_tui.contract import SCHEMA_VERSION
-
-    output.emit_json({"schema_version": SCHEMA_VERSION, **record})

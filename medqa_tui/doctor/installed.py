@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from medqa_tui.doctor.report import Check, fail, few, ok, warn
 from medqa_tui.models.active import Active, absence, load_active, load_installed
 from medqa_tui.models.records import InstallRecord
-from medqa_tui.setup.runner import again_command
+from medqa_tui.setup.ready import again_command
 
 if TYPE_CHECKING:
     from medqa_tui.config import Settings

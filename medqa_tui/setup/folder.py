@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from medqa_tui.setup.events import (
 )
 from medqa_tui.setup.lock import setup_lock
 from medqa_tui.setup.plan import make_plan
+from medqa_tui.setup.telling import Meter, tell_of_wait
 
 if TYPE_CHECKING:
     from medqa_tui.config.schema import Settings
@@ -58,22 +60,12 @@ def set_up_from(
 def _install(bundle: Bundle, paths: Paths, tell: OnEvent, cancel: threading.Event | None) -> None:
     from medqa_tui.models import adapters
 
-    def on_wait() -> None:
-        message = "Another setup is running; waiting for it."
-        tell(SetupEvent(Phase.PREFLIGHT, PhaseState.PROGRESS, message))
-
-    said = -1
+    meter = Meter(Phase.DOWNLOAD, bundle.size, tell)
 
     def on_progress(done: int, total: int) -> None:
-        nonlocal said
-        percent = 100 * done // max(total, 1)
-        if percent != said:
-            said = percent
-            message = "Copying the models"
-            progress = PhaseState.PROGRESS
-            tell(SetupEvent(Phase.DOWNLOAD, progress, message, done, total, "bytes"))
+        meter.report(done, "Copying the models")
 
-    with setup_lock(paths, on_wait, cancel), adapters.lock(paths, cancel):
+    with setup_lock(paths, partial(tell_of_wait, tell), cancel), adapters.lock(paths, cancel):
         remove_leftovers(paths.models)
         message = f"Copying the models from {bundle.folder}"
         tell(SetupEvent(Phase.DOWNLOAD, PhaseState.STARTED, message))

@@ -7,11 +7,10 @@ import shutil
 import threading
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medqa_tui.errors import MedQAError, NotSetUpError
-from medqa_tui.models.active import absence, load_active, load_installed
+from medqa_tui.models.active import load_active
 from medqa_tui.models.catalog import Conversion, Profile, Slot, get_profile
 from medqa_tui.models.files import check_cancel, disk_error
 from medqa_tui.models.install import remove_leftovers
@@ -29,7 +28,9 @@ from medqa_tui.setup.events import (
     SetupReport,
 )
 from medqa_tui.setup.lock import setup_lock
-from medqa_tui.setup.plan import SetupPlan, Workplace, activation, given_up, make_plan, store_file
+from medqa_tui.setup.plan import SetupPlan, Workplace, activation, given_up, make_plan
+from medqa_tui.setup.ready import again_command, again_for, is_ready, require_ready, why_not
+from medqa_tui.setup.telling import Meter, tell_of_wait
 
 if TYPE_CHECKING:
     from medqa_tui.config.schema import Settings
@@ -59,25 +60,6 @@ TITLES = {
 }
 
 
-def is_ready(paths: Paths, settings: Settings) -> bool:
-    """Say whether the profile of `settings` is installed, whole and in use; hashes nothing."""
-    return _why_not(paths, settings.profile) is None
-
-
-def require_ready(paths: Paths, settings: Settings) -> None:
-    """Raise unless `is_ready`.
-
-    Raises:
-        UsageError: There is no such profile.
-        NotSetUpError: It is not installed, or not whole.
-    """
-    get_profile(settings.profile)
-    reason = _why_not(paths, settings.profile)
-    if reason is not None:
-        hint = again_command(settings.profile)
-        raise NotSetUpError("medqa-tui is not set up yet.", reason, hint)
-
-
 def refuse_large(paths: Paths, settings: Settings) -> None:
     """Raise if setting up the profile would fetch gigabytes, which nobody asked for yet.
 
@@ -92,30 +74,6 @@ def refuse_large(paths: Paths, settings: Settings) -> None:
             f"{profile.name}: {size / 1e9:.1f} GB to download.",
             again_command(profile.name),
         )
-
-
-def again_command(profile: str) -> str:
-    """Return the command that sets up `profile`; without a name it sets up the configured one."""
-    if profile == "starter" and _configured() == profile:
-        return "medqa-tui setup"
-    return f"medqa-tui setup --profile {profile}"
-
-
-def _configured() -> str:
-    """Return the profile that a plain `medqa-tui setup` is about, or nothing if nobody can say."""
-    from medqa_tui.config import load_settings
-
-    try:
-        return load_settings().profile
-    except MedQAError:
-        return ""
-
-
-def _again(profile: Profile) -> str:
-    """Return the command that sets up `profile` with the base model that it has."""
-    again = again_command(profile.name)
-    base = profile.generator.id
-    return again if base == get_profile(profile.name).generator.id else f"{again} --base {base}"
 
 
 def find_profile(name: str, paths: Paths, base: str = "") -> Profile:
@@ -176,11 +134,7 @@ def run_setup(
         return _report(plan, paths, changed=False)
     _refuse_offline(plan, offline)
 
-    def on_wait() -> None:
-        message = "Another setup is running; waiting for it."
-        tell(SetupEvent(Phase.PREFLIGHT, PhaseState.PROGRESS, message))
-
-    with setup_lock(paths, on_wait, cancel):
+    with setup_lock(paths, partial(tell_of_wait, tell), cancel):
         remove_leftovers(paths.models)
         Workplace.of(paths).remove_leftovers()
         plan = make_plan(profile, paths)
@@ -193,43 +147,13 @@ def run_setup(
         return _report(plan, paths, run.findings, changed=True)
 
 
-def _why_not(paths: Paths, profile: str) -> str | None:
-    """Return why `profile` cannot answer now, or None if it can."""
-    try:
-        installed = load_installed(paths)
-    except MedQAError as error:
-        return f"{error.title} {error.detail}"
-    active = installed.get(profile) if installed else None
-    if active is None:
-        return absence(installed, profile)
-    if not store_file(paths).is_file():
-        return f"{store_file(paths)} is missing."
-    return next(iter([*active.problems(paths), *_index_problems(active.index_dir(paths))]), None)
-
-
-def _index_problems(folder: Path) -> list[str]:
-    """Return what is wrong with the index by name and size; its users check the hashes."""
-    from medqa_tui.retrieval.manifest import IndexManifest
-
-    try:
-        manifest = IndexManifest.read(folder)
-    except MedQAError as error:
-        return [f"{error.title} {error.detail}"]
-    sizes = {manifest.folder(folder) / file.name: file.size for file in manifest.files}
-    return [
-        f"{path} is missing or has another size."
-        for path, size in sizes.items()
-        if not path.is_file() or path.stat().st_size != size
-    ]
-
-
 def _refuse_offline(plan: SetupPlan, offline: bool) -> None:
     if offline and plan.fetch:
         names = ", ".join(component.title for component in plan.fetch)
         raise NotSetUpError(
             "Models have to be downloaded, and --offline forbids it.",
             f"Missing: {names} ({plan.download_bytes / 1e6:.0f} MB).",
-            f"{_again(plan.profile)} (without --offline)",
+            f"{again_for(plan.profile)} (without --offline)",
         )
 
 
@@ -239,7 +163,7 @@ def _report(
     return SetupReport(
         plan=plan,
         changed=changed,
-        ready=_why_not(paths, plan.profile.name) is None,
+        ready=why_not(paths, plan.profile.name) is None,
         findings=tuple(finding.message for finding in found),
         warnings=tuple(finding.message for finding in found if finding.warn),
     )
@@ -302,7 +226,7 @@ class _Run:
 
     def _for_this_profile(self, hint: str) -> str:
         """Let the command in a hint set up the profile in hand, which may not be the default."""
-        return re.sub(r"medqa-tui setup(?! --)", _again(self.plan.profile), hint)
+        return re.sub(r"medqa-tui setup(?! --)", again_for(self.plan.profile), hint)
 
     def _preflight(self) -> str:
         self.findings = preflight.look(self.plan, self.paths, self.offline)
@@ -311,8 +235,8 @@ class _Run:
         return "This machine can run it."
 
     def _download(self) -> str:
-        meter = _Meter(Phase.DOWNLOAD, self.plan.download_bytes, self.tell)
-        again = _again(self.plan.profile)
+        meter = Meter(Phase.DOWNLOAD, self.plan.download_bytes, self.tell)
+        again = again_for(self.plan.profile)
         for component in self.plan.fetch:
             fetching.fetch(component, self.paths, meter.report, self.cancel, again=again)
             meter.finish(component.source.size)
@@ -326,7 +250,7 @@ class _Run:
             and (component in self.plan.fetch or not fetching.is_verified(self.work, component))
         ]
         total = sum(fetching.verify_size(component) for component in waiting)
-        meter = _Meter(Phase.VERIFY, total, self.tell)
+        meter = Meter(Phase.VERIFY, total, self.tell)
         for component in waiting:
             check_cancel(self.cancel)
             fetching.verify(component, self.paths, meter.report, self.cancel)
@@ -371,32 +295,8 @@ class _Run:
             *active.problems(self.paths),
         ]
         if problems:
-            raise MedQAError("Setup is not complete.", problems[0], _again(profile))
+            raise MedQAError("Setup is not complete.", problems[0], again_for(profile))
         left = given_up(active, self.paths)
         active.write(self.paths)
         shutil.rmtree(self.work.root, ignore_errors=True)
         return f"{profile.title} is ready.{left}"
-
-
-class _Meter:
-    """Bytes of several parts as one count; speaks when the percentage changes."""
-
-    def __init__(self, phase: Phase, total: int, tell: OnEvent) -> None:
-        self._phase = phase
-        self._total = total
-        self._tell = tell
-        self._before = 0
-        self._said = (-1, "")
-
-    def report(self, done: int, message: str) -> None:
-        """Take the bytes of the part in hand, and words; speak when either changed."""
-        now = min(self._before + done, self._total)
-        said = (100 * now // max(self._total, 1), message)
-        if said != self._said:
-            self._said = said
-            event = SetupEvent(self._phase, PhaseState.PROGRESS, message, now, self._total, "bytes")
-            self._tell(event)
-
-    def finish(self, size: int) -> None:
-        """Count a part of `size` bytes as done."""
-        self._before += size

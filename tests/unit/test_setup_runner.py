@@ -24,7 +24,8 @@ from medqa_tui.setup.child import Job, run_job
 from medqa_tui.setup.events import Phase, PhaseState, SetupEvent
 from medqa_tui.setup.lock import lock_file, setup_lock
 from medqa_tui.setup.plan import Workplace, make_plan, store_file
-from medqa_tui.setup.runner import SetupOptions, again_command, is_ready, require_ready, run_setup
+from medqa_tui.setup.ready import again_command, is_ready, require_ready
+from medqa_tui.setup.runner import SetupOptions, run_setup
 
 TINY = Settings(profile="tiny")
 
