@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medqa_tui.cli import choosing, diagnostics, options, output, terminal, train_runs, training
+from medqa_tui.cli import choosing, diagnostics, options, output, terminal, training
 from medqa_tui.errors import ExitCode, NotSetUpError
 
 if TYPE_CHECKING:
@@ -57,35 +56,17 @@ def command(
         change=changes,
         data_folder=data_folder,
     )
-    from medqa_tui.cli import interrupt
-    from medqa_tui.offline import go_offline
-
-    go_offline()
-    from medqa_tui.training import generator_job
-
-    cancel = threading.Event()
-    with (
-        interrupt.first_calls(cancel.set),
-        train_runs.recorded(
-            wanted.name, "generator", wanted.output, cancel, resume=resume, dry_run=dry_run
-        ) as record,
-    ):
-        with diagnostics.StatusLine("Reading the data") as line:
-            prepared = generator_job.prepare(wanted, train_runs.telling(line, record), cancel)
-        tell_data(prepared)
-        if dry_run:
-            _tell_plan(ctx, wanted, prepared)
-            return ExitCode.OK
-        with diagnostics.StatusLine("Loading the model") as line:
-            trained = generator_job.run(
-                wanted,
-                prepared,
-                resume=resume,
-                on_event=train_runs.telling(line, record),
-                cancel=cancel,
-            )
-    _tell_outcome(ctx, wanted, trained)
-    finish(wanted, active, use=use)
+    trained = training.carry_out(
+        "generator",
+        wanted,
+        tell_data,
+        lambda prepared: _tell_plan(ctx, wanted, prepared),
+        dry_run=dry_run,
+        resume=resume,
+    )
+    if trained is not None:
+        _tell_outcome(ctx, wanted, trained)
+        finish(wanted, active, use=use)
     return ExitCode.OK
 
 

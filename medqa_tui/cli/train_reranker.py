@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medqa_tui.cli import choosing, diagnostics, options, output, train_runs, training
+from medqa_tui.cli import choosing, diagnostics, options, output, training
 from medqa_tui.errors import ExitCode, NotSetUpError
 
 if TYPE_CHECKING:
@@ -47,35 +46,17 @@ def command(
         data_folder=data_folder,
     )
     training.require_training()
-    from medqa_tui.cli import interrupt
-    from medqa_tui.offline import go_offline
-
-    go_offline()
-    from medqa_tui.training import rerank_job
-
-    cancel = threading.Event()
-    with (
-        interrupt.first_calls(cancel.set),
-        train_runs.recorded(
-            wanted.name, "reranker", wanted.output, cancel, resume=resume, dry_run=dry_run
-        ) as record,
-    ):
-        with diagnostics.StatusLine("Reading the data") as line:
-            prepared = rerank_job.prepare(wanted, train_runs.telling(line, record), cancel)
-        tell_data(prepared)
-        if dry_run:
-            _tell_plan(ctx, wanted, prepared)
-            return ExitCode.OK
-        with diagnostics.StatusLine("Training") as line:
-            outcome = rerank_job.run(
-                wanted,
-                prepared,
-                resume=resume,
-                on_event=train_runs.telling(line, record),
-                cancel=cancel,
-            )
-    _tell_outcome(ctx, wanted, outcome)
-    finish(ctx, wanted.name, wanted.output, use=use)
+    outcome = training.carry_out(
+        "reranker",
+        wanted,
+        tell_data,
+        lambda prepared: _tell_plan(ctx, wanted, prepared),
+        dry_run=dry_run,
+        resume=resume,
+    )
+    if outcome is not None:
+        _tell_outcome(ctx, wanted, outcome)
+        finish(ctx, wanted.name, wanted.output, use=use)
     return ExitCode.OK
 
 

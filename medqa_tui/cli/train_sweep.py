@@ -274,19 +274,15 @@ def _sweep(
 
 
 def _prepared(kind: str, wanted: Any, study: str, cancel: threading.Event) -> Any:
-    from medqa_tui.training import generator_job, rerank_job
     from medqa_tui.training.progress import Stopped
     from medqa_tui.training.sweep import SweepStopped
 
-    jobs: Any = generator_job if kind == "generator" else rerank_job
     commands: Any = train_generator if kind == "generator" else train_reranker
+    jobs = training.jobs_of(kind)
     try:
-        with diagnostics.StatusLine("Reading the data") as line:
-            prepared = jobs.prepare(wanted, _shown(line), cancel)
+        return training.prepared(jobs, wanted, commands.tell_data, lambda event: None, cancel)
     except Stopped:
         raise SweepStopped(study) from None
-    commands.tell_data(prepared)
-    return prepared
 
 
 def _shown(line: diagnostics.StatusLine, before: str = "") -> Callable[[TrainEvent], None]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from medqa_tui.cli import diagnostics, options
+from medqa_tui.cli import diagnostics, interrupt, options, train_runs
 from medqa_tui.errors import MedQAError, NotSetUpError, UsageError
 
 if TYPE_CHECKING:
     from medqa_tui.models.records import InstallRecord
-    from medqa_tui.training.job import Job
+    from medqa_tui.training.job import Job, Tell
     from medqa_tui.training.sources import Source
 
     JobOfKind = TypeVar("JobOfKind", bound=Job)
@@ -171,6 +172,60 @@ def job(
         device=settings.engine.device,
         **own,
     )
+
+
+def jobs_of(kind: str) -> Any:
+    """Return the module that prepares and runs a training of a kind: generator or reranker."""
+    from medqa_tui.offline import go_offline
+
+    go_offline()
+    from medqa_tui.training import generator_job, rerank_job
+
+    return generator_job if kind == "generator" else rerank_job
+
+
+def prepared(
+    jobs: Any, wanted: Job, tell_data: Callable[[Any], None], record: Tell, cancel: Event
+) -> Any:
+    """Return the data of a run, once it was told of."""
+    with diagnostics.StatusLine("Reading the data") as line:
+        found = jobs.prepare(wanted, train_runs.telling(line, record), cancel)
+    tell_data(found)
+    return found
+
+
+def carry_out(
+    kind: str,
+    wanted: Job,
+    tell_data: Callable[[Any], None],
+    tell_plan: Callable[[Any], None],
+    *,
+    dry_run: bool,
+    resume: bool,
+) -> Any:
+    """Prepare a run and train it; return what it came to, or None after a dry run.
+
+    Args:
+        tell_data: Says what is learnt from.
+        tell_plan: Measures a step and says what all of them will take; for a dry run.
+
+    Raises:
+        Stopped: Ctrl-C was pressed, or the run was asked to end.
+    """
+    jobs, cancel = jobs_of(kind), Event()
+    with (
+        interrupt.first_calls(cancel.set),
+        train_runs.recorded(
+            wanted.name, kind, wanted.output, cancel, resume=resume, dry_run=dry_run
+        ) as record,
+    ):
+        data = prepared(jobs, wanted, tell_data, record, cancel)
+        if dry_run:
+            tell_plan(data)
+            return None
+        with diagnostics.StatusLine("Loading the model") as line:
+            tell = train_runs.telling(line, record)
+            return jobs.run(wanted, data, resume=resume, on_event=tell, cancel=cancel)
 
 
 def tell_sources(sources: Sequence[Source]) -> None:
