@@ -20,6 +20,7 @@ from medqa_tui.tui.messages import (
     SettingsLoaded,
     SetupNeeded,
     StartupFailed,
+    Told,
 )
 from medqa_tui.tui.screens.chat import ChatScreen
 from medqa_tui.tui.screens.help import HelpScreen
@@ -151,6 +152,13 @@ class MedQAApp(App[int]):
         """Show what the user should know about keeping the history; the answer goes on."""
         self.notify(one_line(message), severity="warning", timeout=15, markup=False)
 
+    def tell_later(self, message: str) -> None:
+        """Show what the user should know, from any thread."""
+        self.post_message(Told(message))
+
+    def on_told(self, message: Told) -> None:
+        self.tell(message.words)
+
     def forget_session(self) -> None:
         """Begin a new session with the next question."""
         self._recorder = None
@@ -207,6 +215,8 @@ class MedQAApp(App[int]):
             lambda: setattr(self, "theme", other),
         )
         yield SystemCommand("Theme", "Choose among all themes", self.action_change_theme)
+        if screen is self._chat:
+            yield SystemCommand("History", "Earlier questions and answers", self.action_history)
         yield SystemCommand("Training", "How far each training is", self.action_training)
         yield SystemCommand("Keys", "What every key does", self.action_help)
         yield SystemCommand("Quit", "Leave the program", self.action_quit)
@@ -237,6 +247,23 @@ class MedQAApp(App[int]):
     def action_help(self) -> None:
         if not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen())
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The history is reached from the conversation."""
+        if action != "history" or not self.screen_stack:
+            return True
+        return self.screen is self._chat or isinstance(self.screen, ModalScreen)
+
+    def action_history(self) -> None:
+        """Show the earlier questions over the conversation, or take them away again."""
+        from medqa_tui.tui.screens.history import HistoryScreen
+
+        screen = self.screen
+        if isinstance(screen, HistoryScreen):
+            screen.dismiss()
+        elif screen is self._chat:
+            enabled = self.settings is None or self.settings.history.enabled
+            self.push_screen(HistoryScreen(enabled))
 
     def action_set_up(self) -> None:
         """Show what is installed and what else could be."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from textual.binding import Binding
 
 APP = [
+    Binding("f3", "history", "History", priority=True),
     Binding("f1", "help", "Help", priority=True),
     Binding("ctrl+q", "quit", "Quit", priority=True),
     Binding("f4", "training", "Training", priority=True, show=False),
@@ -38,6 +39,24 @@ PASSAGE = [
     Binding("c", "copy", "Copy"),
     Binding("right,n", "step(1)", "Next"),
     Binding("left,p", "step(-1)", "Previous"),
+]
+HISTORY = [
+    Binding("escape", "back", "Back"),
+    Binding("slash", "search", "Search"),
+    Binding("r", "rename", "Rename"),
+    Binding("p", "pin", "Pin"),
+    Binding("d,delete", "delete", "Delete"),
+]
+ENTRIES = [
+    Binding("enter", "select", "Open"),
+    Binding("j", "cursor_down", "Down", show=False),
+    Binding("k", "cursor_up", "Up", show=False),
+]
+ENTRY = [
+    Binding("escape,q", "dismiss", "Close"),
+    Binding("o", "cite(0)", "Evidence"),
+    Binding("c,f2", "copy", "Copy"),
+    *(Binding(str(n), f"cite({n})", f"Passage {n}", show=False) for n in range(1, 10)),
 ]
 TRAINING = [
     Binding("escape,q", "dismiss", "Close"),
@@ -88,6 +107,7 @@ HELP = (
         "Program",
         (
             ("F1, ?", "This help"),
+            ("F3", "Earlier questions: open, search, rename, pin, delete"),
             ("F4", "Trainings: how far they are (there s stops one)"),
             ("Ctrl+P", "All commands"),
             ("Ctrl+Q", "Quit"),

@@ -16,6 +16,8 @@ from medqa_tui.events import Event, Notice, StatusChanged
 
 if TYPE_CHECKING:
     from medqa_tui.config import Settings
+    from medqa_tui.history.entry import Entry
+    from medqa_tui.history.search import Hit
     from medqa_tui.setup.events import SetupEvent
     from medqa_tui.setup.plan import SetupPlan
     from medqa_tui.setup.proposal import Better
@@ -120,3 +122,39 @@ class StopAsked(Message, bubble=False):
     """A training was asked to end, unless there is a failure."""
 
     failure: Failure | None = None
+
+
+@dataclass
+class HistoryFound(Message, bubble=False):
+    """What the history holds, or holds of `words`."""
+
+    words: str
+    found: tuple[Entry | Hit, ...]
+    total: int
+    all_words: bool = True
+
+
+@dataclass
+class HistoryChanged(Message, bubble=False):
+    """An entry was renamed, pinned or deleted."""
+
+
+@dataclass
+class EntryRead(Message, bubble=False):
+    """An entry with its whole answer; None if it is gone."""
+
+    entry: Entry | None
+
+
+@dataclass
+class HistoryFailed(Message, bubble=False):
+    """The history could not be read or changed."""
+
+    failure: Failure
+
+
+@dataclass
+class Told(Message, bubble=False):
+    """Something that a thread wants the user to know."""
+
+    words: str

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medqa_tui.assistant import Recorder
     from medqa_tui.config import Settings
     from medqa_tui.engine.status import EngineStatus
+    from medqa_tui.history.store import HistoryStore
     from medqa_tui.setup.events import SetupEvent
     from medqa_tui.setup.plan import SetupPlan
     from medqa_tui.setup.proposal import Better
@@ -51,6 +52,8 @@ class Services:
         proposal: Blocking; a larger profile that fits this machine; None where it was not asked.
         run_setup: Blocking; installs, reporting each phase, until `cancel` is set.
         engine_status: Blocking; what the running engine says of itself, None where there is none.
+        history: Gives the store of earlier questions, which opens its file when it is used; the
+            function it is given hears, in any thread, of a file that was repaired.
         training_runs: Blocking; the trainings that are under way, then those that ended.
         stop_training: Blocking; asks a training to end.
         clock: Seconds, for the elapsed time on screen.
@@ -65,6 +68,7 @@ class Services:
     plan: Callable[[Settings], SetupPlan]
     run_setup: Callable[[Settings, Callable[[SetupEvent], None], threading.Event], None]
     engine_status: Callable[[], EngineStatus | None]
+    history: Callable[[Callable[[str], None]], HistoryStore]
     proposal: Callable[[Settings], Better | None] = lambda settings: None
     training_runs: Callable[[], tuple[RunReport, ...]] = lambda: ()
     stop_training: Callable[[RunReport], None] = lambda run: None
@@ -101,6 +105,7 @@ def core_services(profile: str | None = None, in_process: bool = False) -> Servi
         proposal=_proposal,
         run_setup=_run_setup,
         engine_status=_engine_status,
+        history=_history,
         training_runs=_training_runs,
         stop_training=_stop_training,
     )
@@ -160,6 +165,13 @@ def _engine_status() -> EngineStatus | None:
     from medqa_tui.paths import get_paths
 
     return status(get_paths())
+
+
+def _history(tell: Callable[[str], None]) -> HistoryStore:
+    from medqa_tui.history.store import HistoryStore
+    from medqa_tui.paths import get_paths
+
+    return HistoryStore(get_paths().history_db, tell)
 
 
 def _training_runs() -> tuple[RunReport, ...]:

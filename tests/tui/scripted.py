@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual.pilot import Pilot
@@ -43,6 +44,7 @@ from medqa_tui.events import (
     StatusChanged,
     Token,
 )
+from medqa_tui.history.store import HistoryStore
 from medqa_tui.models.catalog import get_profile
 from medqa_tui.safety.disclaimer import DISCLAIMER
 from medqa_tui.setup.events import Phase, SetupEvent
@@ -233,6 +235,7 @@ class Script:
     trouble: str = ""
     proposal: Better | None = None
     empty: bool = False
+    history: Path = Path("no-such-folder/history.db")
 
     def services(self) -> Services:
         """Return the script as the app's services."""
@@ -246,6 +249,7 @@ class Script:
             proposal=lambda settings: self.proposal,
             run_setup=self._run_setup,
             engine_status=lambda: None,
+            history=lambda tell: HistoryStore(self.history, tell),
             clock=lambda: 0.0,
         )
 
