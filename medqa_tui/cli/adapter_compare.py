@@ -82,7 +82,6 @@ def command(
     cancel = threading.Event()
     with interrupt.first_calls(cancel.set):
         report = _compare(bench.Room(paths, settings, active), wanted, cancel)
-    report.keep(paths, wanted)
     if output_file is not None:
         report.write(output_file)
     if options.current(ctx).json:
@@ -91,6 +90,8 @@ def command(
         adapter_figures.show(report)
         if output_file is not None:
             diagnostics.note(f"Figures and answers are in {output_file}.")
+    # Last, so that a disk that refuses costs no figures.
+    report.keep(paths, wanted)
     return ExitCode.OK
 
 

@@ -111,6 +111,6 @@ def _say_verdict(report: Report) -> None:
         for sentence in found:
             diagnostics.warn(sentence)
         if not found:
-            diagnostics.note(
-                f"{first} is not seen to be worse than {other} in safety or in declining."
-            )
+            both = report.answered[first].safety and report.answered[other].safety
+            what = "in safety or in declining" if both else "in declining"
+            diagnostics.note(f"{first} is not seen to be worse than {other} {what}.")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from medqa_tui.errors import MedQAError
 from medqa_tui.evaluation.systems import Said
 from medqa_tui.paths import Paths, ensure
 
@@ -32,10 +33,18 @@ class KeptAnswers:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Keep the file open while answers are added."""
+        """Keep the file open while answers are added.
+
+        Raises:
+            MedQAError: It cannot be written.
+        """
         ensure(self._file.parent)
-        with self._file.open("a+", encoding="utf-8") as self._out:
+        try:
+            self._out = self._file.open("a+", encoding="utf-8")
             self._file.chmod(0o600)
+        except OSError as error:
+            raise _unkept(self._file, error) from error
+        with self._out:
             # A line that was cut by a kill must not swallow the next one.
             self._out.write("\n" if self._file.stat().st_size else "")
             yield
@@ -54,11 +63,26 @@ class KeptAnswers:
         return self._known.get(key)
 
     def keep(self, key: str, value: Any) -> None:
-        """Keep any JSON value."""
+        """Keep any JSON value.
+
+        Raises:
+            MedQAError: The disk refuses.
+        """
         assert self._out is not None
         self._known[key] = value
-        self._out.write(json.dumps({"case": key, "said": value}) + "\n")
-        self._out.flush()
+        try:
+            self._out.write(json.dumps({"case": key, "said": value}) + "\n")
+            self._out.flush()
+        except OSError as error:
+            raise _unkept(self._file, error) from error
+
+
+def _unkept(file: Path, error: OSError) -> MedQAError:
+    return MedQAError(
+        "The answers cannot be kept.",
+        f"{file}: {error.strerror or error}.",
+        "Free some space or check the folder's permissions, then type the same command.",
+    )
 
 
 def _lines(file: Path) -> Iterator[tuple[str, Any]]:

@@ -91,6 +91,9 @@ def write(paths: Paths, adapter: InstalledAdapter, compared: Compared) -> Path:
     """Keep a comparison beside the adapter, in the place of an earlier one with the same other.
 
     One that ships has its record under the data folder, as the package may not be changed.
+
+    Raises:
+        MedQAError: The disk refuses.
     """
     others = [each for each in read(paths, adapter) if each.against != compared.against]
     record = {
@@ -102,7 +105,14 @@ def write(paths: Paths, adapter: InstalledAdapter, compared: Compared) -> Path:
     }
     file = _file(paths, adapter)
     ensure(file.parent)
-    write_atomic(file, json.dumps(record, indent=1, ensure_ascii=False).encode() + b"\n")
+    try:
+        write_atomic(file, json.dumps(record, indent=1, ensure_ascii=False).encode() + b"\n")
+    except OSError as error:
+        raise MedQAError(
+            "The comparison could not be kept beside the adapter.",
+            f"{file}: {error.strerror or error}.",
+            "Check the folder's permissions, then type the same command.",
+        ) from error
     return file
 
 
