@@ -83,7 +83,8 @@ def _take_adapter(wanted: Active, paths: Paths) -> None:
     if active is None:
         return
     if active.adapter != wanted.adapter:
-        adapters.use(paths, wanted.profile, wanted.adapter)
+        # Whoever made the bundle had it in use, whatever comparing it had shown.
+        adapters.use(paths, wanted.profile, wanted.adapter, force=True)
     trained = wanted.reranker is not None and (paths.adapters / wanted.reranker).is_dir()
     if trained and active.reranker != wanted.reranker:
         adapters.use(paths, wanted.profile, wanted.reranker)
