@@ -85,7 +85,7 @@ def command(
     if output_file is not None:
         report.write(output_file)
     if options.current(ctx).json:
-        output.emit_json(report.record())
+        output.emit_record(report.record())
     else:
         adapter_figures.show(report)
         if output_file is not None:

@@ -74,7 +74,6 @@ class Report:
         """Return the report for JSON, without the answers."""
         first, *others = self.names
         return {
-            "schema_version": SCHEMA_VERSION,
             "data": {
                 "name": self.data,
                 "sha256": data_sha256(self.cases),
@@ -108,7 +107,8 @@ class Report:
             }
             for at, case in enumerate(self.cases)
         ]
-        text = json.dumps({**self.record(), "questions": rows}, indent=1, ensure_ascii=False)
+        full = {"schema_version": SCHEMA_VERSION, **self.record(), "questions": rows}
+        text = json.dumps(full, indent=1, ensure_ascii=False)
         try:
             write_atomic(file, text.encode() + b"\n")
         except OSError as error:
