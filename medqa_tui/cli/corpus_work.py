@@ -125,7 +125,7 @@ def index(ctx: typer.Context, *, skip: bool, removed: bool = False) -> Indexed:
         left = "still with words and vectors of what was removed" if removed else "as it was"
         diagnostics.note(f"The search index is {left}. To bring it up to date: {LATER}")
         return Indexed(current=False)
-    with _following(ctx) as work:
+    with _following(ctx, "Bringing the search index up to date") as work:
         indexed = update_indexes(*work)
     if indexed.current:
         diagnostics.note("The search index is up to date.")
@@ -146,7 +146,7 @@ def index_others(ctx: typer.Context) -> None:
 
 @contextmanager
 def _following(
-    ctx: typer.Context,
+    ctx: typer.Context, label: str = ""
 ) -> Iterator[tuple[Paths, Settings, Callable[[Message], None], threading.Event]]:
     """Yield what a step of `corpus.indexing` works with; the lock is held, progress is shown."""
     from medqa_tui.config import load_settings
@@ -155,7 +155,7 @@ def _following(
 
     paths, cancel = get_paths(), threading.Event()
     settings = load_settings(options.current(ctx).overrides())
-    with diagnostics.StatusLine("Bringing the search index up to date") as line:
+    with diagnostics.StatusLine(label) as line:
 
         def on_progress(message: Message) -> None:
             done, total = message["done"], message["total"]
