@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from medqa_tui.cli import diagnostics, options, output
+from medqa_tui.cli.search_options import Corpora, NoRerank, Queries, QueryField
 from medqa_tui.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -49,13 +50,8 @@ def retrieval(
     qrels: Annotated[
         Path, typer.Option("--qrels", metavar="FILE", help="Judgements: query, document, label.")
     ],
-    queries: Annotated[
-        Path | None,
-        typer.Option("--queries", metavar="FILE", help="JSONL or TSV with a query a line."),
-    ] = None,
-    query_field: Annotated[
-        str, typer.Option("--query-field", metavar="NAME", help="The JSONL field with the text.")
-    ] = "text",
+    queries: Queries = None,
+    query_field: QueryField = "text",
     run: Annotated[
         list[Path] | None,
         typer.Option("--run", metavar="FILE", help="A TREC run to measure; may be repeated."),
@@ -64,13 +60,8 @@ def retrieval(
         list[Way] | None,
         typer.Option("--mode", help="Search the queries this way; may be repeated."),
     ] = None,
-    corpus: Annotated[
-        list[str] | None,
-        typer.Option("--corpus", metavar="NAME", help="Search only this corpus; may be repeated."),
-    ] = None,
-    no_rerank: Annotated[
-        bool, typer.Option("--no-rerank", help="Leave the cross-encoder out.")
-    ] = False,
+    corpus: Corpora = None,
+    no_rerank: NoRerank = False,
     gains: Annotated[
         str,
         typer.Option("--gains", metavar="MAP", help="Gain of a label: label-1, or 1=0,2=1,3=2."),
@@ -105,8 +96,7 @@ def retrieval(
         runs = {str(path): trec.read_run(path) for path in run}
     else:
         assert queries is not None
-        from medqa_tui.cli.search import RUN_DEPTH
-        from medqa_tui.cli.searching import Wanted
+        from medqa_tui.cli.searching import RUN_DEPTH, Wanted
         from medqa_tui.cli.trec import read_queries
 
         # What is not judged is not searched for.
@@ -125,14 +115,15 @@ def retrieval(
 
 def _search(chosen: options.Options, queries: list[Query], wishes: list[Wanted]) -> dict[str, Run]:
     """Return a run for each way to search, by its mode."""
-    from medqa_tui.cli.search import run_of
+    from medqa_tui.cli.searching import rank
+    from medqa_tui.cli.trec import scored
 
     found: dict[str, Run] = {}
     for wanted in wishes:
         run: Run = {}
-        for line in asyncio.run(run_of(chosen, wanted, queries)):
-            query, _, document, _, score, _ = line.split()
-            run.setdefault(query, {})[document] = float(score)
+        for query, names in asyncio.run(rank(chosen, wanted, queries)):
+            if names:
+                run.setdefault(query.id, {}).update(scored(names))
         found[wanted.mode or "search"] = run
     return found
 

@@ -11,17 +11,14 @@ import typer
 from medqa_tui.cli import diagnostics, options, output
 from medqa_tui.cli.options import Options
 from medqa_tui.cli.passages import text_of
+from medqa_tui.cli.search_options import Corpora, NoRerank, Queries, QueryField
 from medqa_tui.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from medqa_tui.cli.searching import Wanted
-    from medqa_tui.cli.trec import Query
     from medqa_tui.domain import Evidence, Triage
     from medqa_tui.events import EvidenceFound
 
-RUN_DEPTH = 100
-# Several passages can be of one document, and a run names a document once.
-_PASSAGES_A_DOCUMENT = 3
 _HINT = 'medqa-tui search "high blood pressure"'
 
 
@@ -39,10 +36,7 @@ def command(
         Literal["hybrid", "bm25", "dense"] | None,
         typer.Option("--mode", help="Which arms take part."),
     ] = None,
-    corpus: Annotated[
-        list[str] | None,
-        typer.Option("--corpus", metavar="NAME", help="Search only this corpus; may be repeated."),
-    ] = None,
+    corpus: Corpora = None,
     source: Annotated[
         list[str] | None,
         typer.Option(
@@ -57,16 +51,9 @@ def command(
         str | None,
         typer.Option("--until", metavar="DATE", help="Only passages up to this date."),
     ] = None,
-    no_rerank: Annotated[
-        bool, typer.Option("--no-rerank", help="Leave the cross-encoder out.")
-    ] = False,
-    queries: Annotated[
-        Path | None,
-        typer.Option("--queries", metavar="FILE", help="JSONL or TSV with a query a line."),
-    ] = None,
-    query_field: Annotated[
-        str, typer.Option("--query-field", metavar="NAME", help="The JSONL field with the text.")
-    ] = "text",
+    no_rerank: NoRerank = False,
+    queries: Queries = None,
+    query_field: QueryField = "text",
     run_out: Annotated[
         Path | None, typer.Option("--run-out", metavar="FILE", help="Where the TREC run goes.")
     ] = None,
@@ -206,10 +193,12 @@ def _figure(score: float | None, digits: int) -> float | None:
 
 
 def _write_run(chosen: Options, wanted: Wanted, path: Path, field: str, out: Path) -> int:
-    from medqa_tui.cli.trec import read_queries
+    from medqa_tui.cli.searching import rank
+    from medqa_tui.cli.trec import read_queries, run_lines
 
     queries = read_queries(path, field)
-    lines = asyncio.run(run_of(chosen, wanted, queries))
+    ranked = asyncio.run(rank(chosen, wanted, queries))
+    lines = [line for query, names in ranked for line in run_lines(query, names)]
     try:
         out.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     except OSError as error:
@@ -220,21 +209,3 @@ def _write_run(chosen: Options, wanted: Wanted, path: Path, field: str, out: Pat
         ) from error
     diagnostics.note(f"Wrote {len(lines)} lines for {len(queries)} queries to {out}.")
     return ExitCode.OK
-
-
-async def run_of(chosen: Options, wanted: Wanted, queries: list[Query]) -> list[str]:
-    """Return the lines of a TREC run: what is found for each query, a document once."""
-    from dataclasses import replace
-
-    from medqa_tui.cli.searching import open_search
-    from medqa_tui.cli.trec import documents, run_lines
-
-    limit = wanted.k or RUN_DEPTH
-    deep = replace(wanted, k=limit * _PASSAGES_A_DOCUMENT)
-    lines: list[str] = []
-    async with open_search(chosen, deep) as search:
-        for done, query in enumerate(queries):
-            search.line.show("Searching", done / len(queries), f"({done} of {len(queries)})")
-            found = await search.find(query.text)
-            lines += run_lines(query, documents(found.evidence, limit))
-    return lines

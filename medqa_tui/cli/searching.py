@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 from medqa_tui.backend import Backend, RetrieveRequest
 from medqa_tui.cli import diagnostics, interrupt
 from medqa_tui.cli.options import Options
+from medqa_tui.cli.trec import Query, documents
 from medqa_tui.config import Settings, load_settings
 from medqa_tui.errors import ExitCode, MedQAError
 from medqa_tui.events import BackendFailed, EvidenceFound, Notice, StatusChanged
 from medqa_tui.paths import get_paths
 
 Mode = Literal["hybrid", "bm25", "dense"]
+
+RUN_DEPTH = 100
+"""Documents that a run names for a query, where nobody says how many."""
+
+# Several passages can be of one document, and a run names a document once.
+_PASSAGES_A_DOCUMENT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +119,23 @@ async def open_search(options: Options, wanted: Wanted) -> AsyncIterator[Search]
             raise KeyboardInterrupt from None
         finally:
             await backend.aclose()
+
+
+async def rank(
+    options: Options, wanted: Wanted, queries: Sequence[Query]
+) -> list[tuple[Query, list[str]]]:
+    """Return what is found for each query: its documents, best first, each once.
+
+    Raises:
+        NotSetUpError: Nothing is installed.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    limit = wanted.k or RUN_DEPTH
+    deep = replace(wanted, k=limit * _PASSAGES_A_DOCUMENT)
+    ranked = []
+    async with open_search(options, deep) as search:
+        for done, query in enumerate(queries):
+            search.line.show("Searching", done / len(queries), f"({done} of {len(queries)})")
+            found = await search.find(query.text)
+            ranked.append((query, documents(found.evidence, limit)))
+    return ranked

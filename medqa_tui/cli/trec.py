@@ -86,14 +86,19 @@ def documents(evidence: Iterable[Evidence], limit: int) -> list[str]:
     return list(names)[:limit]
 
 
-def run_lines(query: Query, docnos: Iterable[str]) -> Iterator[str]:
-    """Yield the run's lines for one query.
+def scored(docnos: Iterable[str]) -> dict[str, float]:
+    """Return the scores of documents that stand best first.
 
-    The score is the reciprocal of the rank: evaluation tools sort by score, and the arms' own
-    scores do not compare across re-ranking depth.
+    A score is the reciprocal of the rank: evaluation tools sort by score, and the arms' own scores
+    do not compare across re-ranking depth.
     """
-    for rank, docno in enumerate(docnos, 1):
-        yield f"{query.id} Q0 {docno} {rank} {1 / rank:.6f} {TAG}"
+    return {docno: 1 / rank for rank, docno in enumerate(docnos, 1)}
+
+
+def run_lines(query: Query, docnos: Iterable[str]) -> Iterator[str]:
+    """Yield the run's lines for one query."""
+    for rank, (docno, score) in enumerate(scored(docnos).items(), 1):
+        yield f"{query.id} Q0 {docno} {rank} {score:.6f} {TAG}"
 
 
 def _token(text: str) -> str:
