@@ -229,7 +229,9 @@ def _subject_ceiling(
         here, elsewhere = specific & basis.stems, beside & whole.stems
         if rivals and (elsewhere or not here):
             return 0.0
-        if not here and (own or (elsewhere and carrier.subject & topic)):
+        # Said of the passage's own subject, and now of another: of one medicine, say, for another.
+        swapped = carrier.subject & topic and (elsewhere or not claim.subject & topic)
+        if not here and (own or swapped):
             return 0.0
         return CEILING
     # The title may stand for what the passage says of a part of it, but not outright.

@@ -28,6 +28,21 @@ _META = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
+# Orders to a program, as somebody may have hidden them in a text that is read as evidence.
+_ORDER = re.compile(
+    r"""
+    \b(?:ignore|disregard|forget)\s+(?:(?:all|any|the|these|your|of)\s+){0,3}
+        (?:earlier|previous|prior|above|preceding|other)\s+(?:\w+\s+)?
+        (?:instructions?|prompts?|rules|text)
+    | \b(?:note|message|instructions?|attention)\s+(?:to|for)\s+(?:the|this|an?|any)\s+(?:\w+\s+)?
+        (?:assistant|model|ai|chatbot|program)\b
+    | \byou\s+are\s+(?:now|no\s+longer)\s+(?:an?|the)\s+(?:\w+\s+){0,2}(?:assistant|model|ai|bot)\b
+    | \b(?:answer|reply|respond)\s+only\s+with\b | \bsystem\s+prompt\b
+    | ^\s*(?:system|assistant|user)\s*:
+    | \b(?:tell|convince)\s+the\s+(?:reader|user|patient)s?\s+(?:to|that)\b
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
 # Words that add nothing to an echo of the question.
 _FILLERS = frozenset(
     stem(word)
@@ -45,7 +60,7 @@ _DENIAL = re.compile(r"\b(?:no|not|never|unknown|cannot)\b|n't\b", re.IGNORECASE
 
 
 def says_nothing(sentence: str, question: str, *, copied: bool = False) -> bool:
-    """Tell whether `sentence` is no statement: meta talk, an echo of `question`, scrap or stutter.
+    """Tell whether `sentence` is no statement: an order, meta talk, an echo, a scrap or a stutter.
 
     Args:
         sentence: Without citation marks.
@@ -53,7 +68,7 @@ def says_nothing(sentence: str, question: str, *, copied: bool = False) -> bool:
     """
     text = sentence.strip()
     words = re.findall(r"[^\W_]+", text)
-    if len(words) < _MIN_WORDS or text.endswith(("?", ":")):
+    if len(words) < _MIN_WORDS or text.endswith(("?", ":")) or _ORDER.search(text):
         return True
     if not copied and (_META.search(text) or _stutters(words)):
         return True
