@@ -10,12 +10,10 @@ from medqa_tui.corpus.store import CorpusStore
 from medqa_tui.models.active import Active
 from medqa_tui.paths import Paths
 
+from .tiny_llama import SPECIAL, TEMPLATE
+from .tiny_parts import byte_tokenizer, save, shape
+
 PROFILE = "starter"
-_TEMPLATE = (
-    "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>"
-    "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
-_SPECIAL = ["<|pad|>", "<|end|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>"]
 
 
 def home_paths(home: Path) -> Paths:
@@ -51,20 +49,8 @@ def save_generator(folder: Path, texts: list[str], layers: int) -> None:
 
     tokenizer = _tokenizer(texts)
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=8192,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    sizes = {"num_hidden_layers": layers, "max_position_embeddings": 8192}
+    save(LlamaForCausalLM(LlamaConfig(**shape(tokenizer) | sizes)), tokenizer, folder)
 
 
 def save_embedder(folder: Path, texts: list[str]) -> None:
@@ -112,23 +98,4 @@ def save_reranker(folder: Path, texts: list[str]) -> None:
 
 
 def _tokenizer(texts: list[str]) -> Any:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.BPE(unk_token="<|unk|>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=1500,
-        special_tokens=_SPECIAL,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<|pad|>",
-        eos_token="<|end|>",
-        unk_token="<|unk|>",
-        chat_template=_TEMPLATE,
-    )
+    return byte_tokenizer(texts, SPECIAL, TEMPLATE, size=1500)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .tiny_parts import TEXTS, byte_tokenizer
+from .tiny_parts import TEXTS, byte_tokenizer, save, shape
 
 _TURNS = (
     "{% for message in messages %}"
@@ -37,27 +37,11 @@ def build(folder: Path, version: int = 3) -> Path:
 
     tokenizer = byte_tokenizer(TEXTS, SPECIAL, TEMPLATE)
     torch.manual_seed(0)
-    shape = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 16,
-        "query_pre_attn_scalar": 16,
-        "sliding_window": 64,
-        "max_position_embeddings": 1024,
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-    }
+    sizes = shape(tokenizer) | {"head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": 64}
     if version == 2:
-        model = Gemma2ForCausalLM(Gemma2Config(**shape))
+        model = Gemma2ForCausalLM(Gemma2Config(**sizes))
     else:
         # One layer that looks back a window, one that looks at everything.
         layers = ["sliding_attention", "full_attention"]
-        model = Gemma3ForCausalLM(Gemma3TextConfig(layer_types=layers, **shape))
-    model.to(torch.bfloat16).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+        model = Gemma3ForCausalLM(Gemma3TextConfig(layer_types=layers, **sizes))
+    return save(model, tokenizer, folder)

@@ -12,11 +12,20 @@ from medqa_tui.backend import GenerateRequest
 from medqa_tui.domain import Evidence, Passage
 from medqa_tui.generation import prompt
 
+from .tiny_parts import byte_tokenizer, learn, save, shape
+
 TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>"
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-SPECIAL = ["<|pad|>", "<|end|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>"]
+SPECIAL = {
+    "pad_token": "<|pad|>",
+    "eos_token": "<|end|>",
+    "unk_token": "<|unk|>",
+    "system": "<|system|>",
+    "user": "<|user|>",
+    "assistant": "<|assistant|>",
+}
 
 FACT = "Asthma causes wheezing, coughing, chest tightness and shortness of breath at night."
 EVIDENCE = tuple(
@@ -43,7 +52,6 @@ ANSWERS = {
     UNKNOWN: prompt.ABSTAIN,
     LONG: STORY,
 }
-_STEPS = 200
 
 
 def request(question: str = SYMPTOMS, **more) -> GenerateRequest:
@@ -67,24 +75,10 @@ def _save(folder: Path, *, trained: bool) -> Path:
 
     tokenizer = _tokenizer()
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=1024,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    model = LlamaForCausalLM(config)
+    model = LlamaForCausalLM(LlamaConfig(**shape(tokenizer)))
     if trained:
-        _learn(model, tokenizer)
-    model.to(torch.bfloat16).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+        learn(model, _rows(tokenizer))
+    return save(model, tokenizer, folder)
 
 
 def save_adapter(base: Path, folder: Path) -> Path:
@@ -105,49 +99,18 @@ def save_adapter(base: Path, folder: Path) -> Path:
     return folder
 
 
-def _learn(model, tokenizer) -> None:
-    import torch
-
+def _rows(tokenizer) -> list[tuple[list[int], list[int]]]:
     rows = []
     for question, answer in ANSWERS.items():
         messages = prompt.build(question, EVIDENCE)
         asked = tokenizer.apply_chat_template(
             list(messages), add_generation_prompt=True, return_dict=True
         )["input_ids"]
-        said = [*tokenizer(answer)["input_ids"], tokenizer.eos_token_id]
-        ids = torch.tensor([asked + said])
-        labels = torch.tensor([[-100] * len(asked) + said])
-        rows.append((ids, labels))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    for step in range(_STEPS):
-        ids, labels = rows[step % len(rows)]
-        loss = model(input_ids=ids, labels=labels).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        rows.append((asked, [*tokenizer(answer)["input_ids"], tokenizer.eos_token_id]))
+    return rows
 
 
 def _tokenizer():
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
     texts = [FACT, *ANSWERS, *ANSWERS.values()]
     texts += [message["content"] for q in ANSWERS for message in prompt.build(q, EVIDENCE)]
-    tokenizer = Tokenizer(models.BPE(unk_token="<|unk|>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=600,
-        special_tokens=SPECIAL,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<|pad|>",
-        eos_token="<|end|>",
-        unk_token="<|unk|>",
-        chat_template=TEMPLATE,
-    )
+    return byte_tokenizer(texts, SPECIAL, TEMPLATE)

@@ -39,6 +39,31 @@ def byte_tokenizer(
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=template, **roles)
 
 
+def shape(tokenizer) -> dict[str, int | None]:
+    """Return the sizes of a decoder of two layers, as the configurations of models name them."""
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 1024,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+
+
+def save(model, tokenizer, folder: Path) -> Path:
+    """Save a model in bf16, with its tokenizer."""
+    import torch
+
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def learn(model, rows: Sequence[tuple[list[int], list[int]]], steps: int = 200) -> None:
     """Teach a causal model to continue each row's first ids by its second."""
     import torch

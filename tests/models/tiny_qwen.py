@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medqa_tui.generation import prompt
 
-from .tiny_parts import TEXTS, byte_tokenizer, learn
+from .tiny_parts import TEXTS, byte_tokenizer, learn, save, shape
 
 # As the family's: a system message of its own where none is given, and for Qwen3 an empty thought
 # before the answer where thinking is turned off.
@@ -53,28 +53,14 @@ def build(folder: Path, version: int = 3, answers: Mapping[str, str] | None = No
     # Whole tokens that decoding does not leave out, as in the family's own tokenizers.
     tokenizer.add_tokens([AddedToken(mark, normalized=False) for mark in ("<think>", "</think>")])
     torch.manual_seed(0)
-    shape = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 1024,
-        "tie_word_embeddings": True,
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": None,
-        "eos_token_id": tokenizer.eos_token_id,
-    }
+    sizes = shape(tokenizer) | {"tie_word_embeddings": True}
     if version == 2:
-        model = Qwen2ForCausalLM(Qwen2Config(**shape))
+        model = Qwen2ForCausalLM(Qwen2Config(**sizes))
     else:
-        model = Qwen3ForCausalLM(Qwen3Config(head_dim=16, **shape))
+        model = Qwen3ForCausalLM(Qwen3Config(head_dim=16, **sizes))
     if answers:
         learn(model, [_row(tokenizer, *pair) for pair in answers.items()])
-    model.to(torch.bfloat16).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return save(model, tokenizer, folder)
 
 
 def _row(tokenizer, question: str, answer: str) -> tuple[list[int], list[int]]:
