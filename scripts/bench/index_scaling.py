@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,9 @@ def real(questions: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.load(root / VECTORS_FILE).astype(np.float32), asked
 
 
-def measure(vectors: np.ndarray, asked: np.ndarray, folder: Path) -> list[dict[str, Any]]:
+def measure(
+    vectors: np.ndarray, asked: np.ndarray, folder: Path, storages: Sequence[Storage]
+) -> list[dict[str, Any]]:
     """Return the figures of each way to keep `vectors`."""
     count = len(vectors)
     right = [[row for row, _ in dense.exact_search(vectors, query, _K)] for query in asked]
@@ -109,7 +112,7 @@ def measure(vectors: np.ndarray, asked: np.ndarray, folder: Path) -> list[dict[s
     np.save(folder / "queries.npy", asked)
     np.save(folder / "right.npy", np.asarray(right))
     found = []
-    for storage in STORAGES:
+    for storage in storages:
         began = time.perf_counter()
         parameters, reason = dense.build_graph(vectors, folder, storage)
         built = time.perf_counter() - began
@@ -161,16 +164,17 @@ def main() -> None:
         return
     options = parser(__doc__)
     options.add_argument("--sizes", type=int, nargs="*", default=[10_000, 50_000, 100_000])
+    options.add_argument("--kept-as", nargs="+", choices=STORAGES, default=STORAGES)
     options.add_argument("--questions", type=Path, help="ask these of the installed index")
     chosen = options.parse_args()
     rows: list[dict[str, Any]] = []
     for count in chosen.sizes:
         vectors = made(count, seed=count)
         with tempfile.TemporaryDirectory(prefix="medqa-bench-") as name:
-            rows += measure(vectors, queries(vectors), Path(name))
+            rows += measure(vectors, queries(vectors), Path(name), chosen.kept_as)
     if chosen.questions:
         with tempfile.TemporaryDirectory(prefix="medqa-bench-") as name:
-            found = measure(*real(chosen.questions), Path(name))
+            found = measure(*real(chosen.questions), Path(name), chosen.kept_as)
         rows += [{**row, "installed": True} for row in found]
     figures = table(
         [
