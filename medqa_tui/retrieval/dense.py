@@ -18,7 +18,6 @@ EF = 400
 """Candidates kept while a graph is searched: recall@10 was .995 at 400 and .975 at 100 over 30,000
 vectors of MedQuAD, in 0.6 and 0.2 ms; more are kept where more are asked for."""
 
-COMPACT_M = 32
 _SEED = 100
 _BLOCK = 65_536
 # Vectors asked for a passage wanted: several views of one passage crowd the top.
@@ -87,7 +86,7 @@ def build_graph(
     try:
         if storage == "int8":
             _build_compact(vectors, path)
-            return GraphParameters(COMPACT_M, EF_CONSTRUCTION), ""
+            return GraphParameters(M, EF_CONSTRUCTION), ""
         _build_hnsw(vectors, path)
         return GraphParameters(M, EF_CONSTRUCTION), ""
     except (RuntimeError, ImportError) as error:
@@ -117,7 +116,7 @@ def _build_compact(vectors: NDArray[np.floating], path: Path) -> None:
         ndim=vectors.shape[1],
         metric="cos",
         dtype="i8",
-        connectivity=COMPACT_M,
+        connectivity=M,
         expansion_add=EF_CONSTRUCTION,
     )
     for start in range(0, len(vectors), _BLOCK):
