@@ -6,11 +6,15 @@ import contextlib
 import json
 import re
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from medqa_tui.cli import terminal
 from medqa_tui.errors import MedQAError
+
+_failed = threading.Event()
+"""Set once something could not be written, which the command that wrote it has said."""
 
 # JSON escapes the C0 controls itself; these reach a terminal just as well.
 _UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -110,6 +114,8 @@ def finish() -> None:
     """
     import os
 
+    # What could not be written stays in the buffer, and fails once more here.
+    already_told = _failed.is_set()
     try:
         with _in_words():
             sys.stdout.flush()
@@ -117,7 +123,7 @@ def finish() -> None:
         # The interpreter flushes once more at exit: give it somewhere to flush to.
         sink = os.open(os.devnull, os.O_WRONLY)
         os.dup2(sink, 1)
-        if isinstance(error, MedQAError):
+        if isinstance(error, MedQAError) and not already_told:
             raise
 
 
@@ -129,6 +135,7 @@ def _in_words() -> Iterator[None]:
         raise
     except OSError as error:
         reason = f"{error.strerror or error}."
+        _failed.set()
         raise MedQAError("The output could not be written.", reason) from error
 
 

@@ -34,6 +34,9 @@ NEAR = 0.5
 """Share of common 3-grams (Jaccard) from which two answers count as near-duplicates."""
 
 _SHINGLE = 3
+_FIELD = 131_072
+"""Letters that a field of a table may have; no answer is so long, and a quote left open is."""
+
 _SHAPE = "A CSV file with the columns question and answer, or one such object a line."
 
 
@@ -142,6 +145,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     if path.suffix.lower() != ".csv":
         yield from json_rows(path, _SHAPE)
         return
+    # The limit is the module's, for all readers of the process.
+    csv.field_size_limit(_FIELD)
     table = csv.DictReader(io.StringIO(text_of(path)))
     try:
         yield from enumerate(table, 2)
