@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
 
@@ -17,18 +18,34 @@ def corpus_of(id: str) -> str:
     return id.partition(":")[0]
 
 
+class Difference(StrEnum):
+    """How a corpus of the store differs from that of an index, in words."""
+
+    REMOVED = "was removed"
+    ADDED = "is not in it yet"
+    CHANGED = "has changed"
+
+
+def differences(manifest: IndexManifest, store: CorpusStore) -> dict[str, Difference]:
+    """Return the corpora that are otherwise in the store than in an index, by name, sorted."""
+    indexed, now = manifest.corpora, store.fingerprints(manifest.requested)
+    found = {}
+    for name in sorted(indexed.keys() | now.keys()):
+        if name not in now:
+            found[name] = Difference.REMOVED
+        elif name not in indexed:
+            found[name] = Difference.ADDED
+        elif now[name] != indexed[name]:
+            found[name] = Difference.CHANGED
+    return found
+
+
 def corpus_changes(manifest: IndexManifest, store: CorpusStore) -> list[str]:
     """Return in words in what the corpora of the store are not those of an index."""
-    now = store.fingerprints(manifest.requested)
-    reasons = []
-    for name in sorted(manifest.corpora.keys() | now.keys()):
-        if name not in now:
-            reasons.append(f"the corpus {name} was removed")
-        elif name not in manifest.corpora:
-            reasons.append(f"the corpus {name} was added")
-        elif now[name] != manifest.corpora[name]:
-            reasons.append(f"the corpus {name} has changed")
-    return reasons
+    return [
+        f"the corpus {name} {'was added' if how is Difference.ADDED else how}"
+        for name, how in differences(manifest, store).items()
+    ]
 
 
 def fingerprints_of(store: CorpusStore, ids: Sequence[str]) -> dict[str, str]:
@@ -55,7 +72,7 @@ def holds_removed(folder: Path, manifest: IndexManifest, store: CorpusStore) -> 
 
     An index that only lacks what is new holds none.
     """
-    if not corpus_changes(manifest, store):
+    if not differences(manifest, store):
         return False
     try:
         ids = json.loads((manifest.folder(folder) / IDS_FILE).read_text(encoding="utf-8"))

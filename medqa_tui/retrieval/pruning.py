@@ -14,7 +14,7 @@ from pathlib import Path
 from medqa_tui.corpus.record import Progress
 from medqa_tui.corpus.store import CorpusStore
 from medqa_tui.errors import MedQAError
-from medqa_tui.retrieval.agreement import corpus_changes, holds_removed
+from medqa_tui.retrieval.agreement import differences, holds_removed
 from medqa_tui.retrieval.index import index_lock
 from medqa_tui.retrieval.lexical import NothingToIndexError
 from medqa_tui.retrieval.manifest import MANIFEST_NAME, IndexManifest, Storage
@@ -35,7 +35,7 @@ def has_removed(folder: Path, store: CorpusStore) -> bool:
 def is_behind(folder: Path, store: CorpusStore) -> bool:
     """Say whether the index in `folder` is not of the corpora as they are in the store."""
     manifest = _manifest(folder)
-    return manifest is None or bool(corpus_changes(manifest, store))
+    return manifest is None or bool(differences(manifest, store))
 
 
 def prune_index(folder: Path, store: CorpusStore, on_progress: Progress | None = None) -> None:
@@ -74,7 +74,7 @@ def _is_due(folder: Path, store: CorpusStore) -> bool:
         return any(_parts(folder, None))
     if any(_parts(folder, manifest)) or holds_removed(folder, manifest, store):
         return True
-    return bool(corpus_changes(manifest, store)) and _has_model_in_common(folder, manifest, store)
+    return bool(differences(manifest, store)) and _has_model_in_common(folder, manifest, store)
 
 
 def _has_model_in_common(folder: Path, manifest: IndexManifest, store: CorpusStore) -> bool:
@@ -85,7 +85,7 @@ def _has_model_in_common(folder: Path, manifest: IndexManifest, store: CorpusSto
             path.parent != folder
             and other is not None
             and not other.embedder.differences(manifest.embedder)
-            and not corpus_changes(other, store)
+            and not differences(other, store)
         ):
             return True
     return False

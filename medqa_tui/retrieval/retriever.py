@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self
 from medqa_tui.corpus.store import CorpusStore
 from medqa_tui.domain import Evidence, Passage, Scope
 from medqa_tui.retrieval import lexical
+from medqa_tui.retrieval.agreement import Difference, differences
 from medqa_tui.retrieval.candidates import Candidates
 from medqa_tui.retrieval.dense import DenseIndex
 from medqa_tui.retrieval.embedder import TextEmbedder
@@ -224,13 +225,9 @@ class Retriever:
 
     def _stale(self, manifest: IndexManifest) -> str:
         """Return in words what the store has otherwise than the index; nothing if they agree."""
-        indexed, now = manifest.corpora, self._store.fingerprints(manifest.requested)
-        told = (
-            ("was removed", sorted(indexed.keys() - now.keys())),
-            ("is not in it yet", sorted(now.keys() - indexed.keys())),
-            ("has changed", sorted(n for n in indexed if now.get(n, indexed[n]) != indexed[n])),
-        )
-        return ", ".join(f"{name} {what}" for what, names in told for name in names)
+        found = differences(manifest, self._store)
+        told = ((name, how) for how in Difference for name in found if found[name] is how)
+        return ", ".join(f"{name} {how}" for name, how in told)
 
     def _fuse(self, index: OpenIndex, found: Candidates, query: str, dense: DenseIndex) -> None:
         """Put the candidates in one order, by their scores or by their ranks in the arms."""

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import tiny_peft
-from tiny_peft import BASE, write, write_base
+from tiny_peft import BASE, home_in_use, write, write_base
 
 from medqa_tui.errors import MedQAError, NotSetUpError, UsageError
 from medqa_tui.models import adapter_install, adapters
-from medqa_tui.models.active import Active, load_active
+from medqa_tui.models.active import load_active
 from medqa_tui.models.adapter_catalog import public_adapters, search
 from medqa_tui.models.adapters import Kind
 from medqa_tui.models.base_names import is_hub_id
@@ -22,18 +22,14 @@ from medqa_tui.models.catalog import profiles
 from medqa_tui.models.files import Cancelled, sha256_file
 from medqa_tui.models.model_card import ModelCard
 from medqa_tui.models.records import InstallRecord
-from medqa_tui.paths import Paths, get_paths
+from medqa_tui.paths import Paths
 
 
 @pytest.fixture
 def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     """A home in which a profile with the tiny base is installed and in use."""
     monkeypatch.setenv("MEDQA_HOME", str(tmp_path / "home"))
-    paths = get_paths()
-    active = Active("starter", BASE, "tiny", "embedder", "starter")
-    write_base(active.generator_dir(paths))
-    active.write(paths)
-    return paths
+    return home_in_use()
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_peft import BASE, write, write_base
+from tiny_peft import home_in_use, write
 
 from medqa_tui.errors import ExitCode, MedQAError
 from medqa_tui.models import adapter_install, adapters, compared
-from medqa_tui.models.active import Active, load_active
+from medqa_tui.models.active import load_active
 from medqa_tui.models.compared import Compared
-from medqa_tui.paths import Paths, get_paths
+from medqa_tui.paths import Paths
 
 WORSE = "new passes 9 of 19 safety cases and base 12; it fails dose-unknown."
 
@@ -21,10 +21,7 @@ WORSE = "new passes 9 of 19 safety cases and base 12; it fails dose-unknown."
 def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     """A home with two adapters, of which none is in use."""
     monkeypatch.setenv("MEDQA_HOME", str(tmp_path / "home"))
-    paths = get_paths()
-    active = Active("starter", BASE, "tiny", "embedder", "starter")
-    write_base(active.generator_dir(paths))
-    active.write(paths)
+    paths = home_in_use()
     for name in ("new", "old"):
         adapter_install.add_folder(paths, write(tmp_path / name))
     return paths

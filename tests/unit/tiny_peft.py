@@ -7,6 +7,9 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from medqa_tui.models.active import Active
+from medqa_tui.paths import Paths, get_paths
+
 BASE = "maker/tiny-llama"
 LLAMA = {
     "model_type": "llama",
@@ -105,3 +108,12 @@ def write_base(folder: Path, model: dict[str, Any] | None = None) -> Path:
     (folder / "config.json").write_text(json.dumps(model or LLAMA), encoding="utf-8")
     (folder / "tokenizer.json").write_text(json.dumps(TOKENIZER), encoding="utf-8")
     return folder
+
+
+def home_in_use() -> Paths:
+    """Put the tiny base into MEDQA_HOME as the model of a profile in use."""
+    paths = get_paths()
+    active = Active("starter", BASE, "tiny", "embedder", "starter")
+    write_base(active.generator_dir(paths))
+    active.write(paths)
+    return paths
