@@ -36,6 +36,11 @@ def _plain_environment(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
+async def started(pilot) -> None:
+    await until(pilot, lambda: "Ready" in text_of(pilot))
+    await until(pilot, lambda: "Turn this off" in text_of(pilot))
+
+
 async def answer(pilot) -> None:
     await ask(pilot)
     await answered_all(pilot)
@@ -84,7 +89,11 @@ def test_setup(snap_compare, size):
 
 
 def test_the_keys(snap_compare):
-    assert snap_compare(Script().app(), press=["f1"], terminal_size=(120, 40))
+    async def opened(pilot) -> None:
+        await started(pilot)
+        await pilot.press("f1")
+
+    assert snap_compare(Script().app(), terminal_size=(120, 40), run_before=opened)
 
 
 def test_the_evidence_on_a_narrow_screen(snap_compare):
@@ -127,7 +136,11 @@ def test_trainings(snap_compare, size):
     )
 
     async def opened(pilot) -> None:
+        await started(pilot)
         await pilot.press("f4")
         await until(pilot, lambda: "step 120 of 600" in text_of(pilot))
+        await until(pilot, lambda: "Stop this training" in text_of(pilot))
+        await focused(pilot, "#runs")
+        await pilot.pause()
 
     assert snap_compare(MedQAApp(services), terminal_size=size, run_before=opened)

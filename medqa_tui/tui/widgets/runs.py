@@ -67,14 +67,24 @@ class RunList(OptionList):
 
 
 class RunDetails(Static):
-    """What is known of one run."""
+    """What is known of one run, its curves as wide as there is room."""
 
     def __init__(self) -> None:
         super().__init__("", markup=False, id="run")
+        self._run: RunReport | None = None
+        self._now = 0.0
 
     def show(self, run: RunReport | None, now: float) -> None:
         """Draw the run as it is at `now`, in seconds since the epoch."""
-        self.update(_NOTHING if run is None else details(run, now, self.size.width))
+        self._run, self._now = run, now
+        self._redraw()
+
+    def on_resize(self) -> None:
+        self._redraw()
+
+    def _redraw(self) -> None:
+        run = self._run
+        self.update(_NOTHING if run is None else details(run, self._now, self.size.width))
 
 
 _NOTHING = (
