@@ -54,7 +54,7 @@ class GenerateRequest:
     """An answer to write from `evidence`.
 
     Attributes:
-        generator: `auto` uses the model where it is loaded and falls to the extractive one.
+        generator: `auto` has the model write and falls to the extractive one.
         max_new_tokens: Upper bound on the answer's length, in tokens.
         temperature: 0 is greedy; above it tokens are sampled, in every beam where there are more.
         prompt_lookup: Tokens proposed a step by prompt-lookup decoding; 0 turns it off.
@@ -107,6 +107,15 @@ class Backend(Protocol):
     A stream that cannot go on ends with `BackendFailed`; it raises `MedQAError` only when it
     could not start. Setting `cancel` ends a stream within one generation step.
     """
+
+    @property
+    def quotes(self) -> bool:
+        """Whether answers from evidence are quoted from it, so that no model has to write.
+
+        Raises:
+            NotSetUpError: Nothing is installed.
+        """
+        ...
 
     def prepare(self, turn: str) -> AsyncIterator[StatusChanged | Notice]:
         """Make the backend ready to retrieve (start or find the engine), saying what it does.

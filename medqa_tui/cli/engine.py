@@ -15,10 +15,16 @@ if TYPE_CHECKING:
 
 app = options.new_app("Start, stop or look at the process that holds the models.")
 
-_MARKS = {"ready": "ready", "absent": "not used", "failed": "failed", "waiting": "waits"}
+_MARKS = {
+    "ready": "ready",
+    "unloaded": "not loaded",
+    "absent": "not used",
+    "failed": "failed",
+    "waiting": "waits",
+}
 
 
-@app.callback(no_args_is_help=True)
+@app.callback()
 def engine() -> None:
     """Start, stop or look at the process that holds the models.
 

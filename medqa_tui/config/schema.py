@@ -28,7 +28,7 @@ class AnswerSettings(_Section):
 
     generator: Literal["auto", "model", "extractive"] = Field(
         default="auto",
-        description="Who writes: the model, the extractive generator, or whichever works.",
+        description="Who answers: the model, quotes (extractive), or what the profile does best.",
     )
     evidence: _Choice = Field(
         default="auto",

@@ -17,6 +17,7 @@ from medqa_tui.domain import Failure, GeneratorKind, ModelInfo, TokenCounts
 from medqa_tui.engine import connect, lifecycle, process, transport, wire
 from medqa_tui.engine.bridge import Worker, settled
 from medqa_tui.engine.connect import status
+from medqa_tui.engine.installed import is_quoting, require_active
 from medqa_tui.engine.status import EngineStatus
 from medqa_tui.engine.vitals import Silence
 from medqa_tui.errors import MedQAError
@@ -93,6 +94,11 @@ class EngineBackend:
         self._pid: int | None = None
         self._mute: int | None = None
         self._restarted: str | None = None
+
+    @property
+    def quotes(self) -> bool:
+        """Whether answers are quoted, as what is installed now has it."""
+        return is_quoting(self.settings, require_active(self.paths, self.settings))
 
     async def prepare(self, turn: str) -> AsyncGenerator[StatusChanged | Notice, None]:
         """Find, start or replace the engine, saying what is done."""

@@ -155,7 +155,7 @@ async def _serve(paths: Paths, settings: Settings, kind: Transport) -> None:
     log.info("engine %s started: pid %d, profile %s", __version__, record.pid, settings.profile)
     watchdog.start()
     # Last, since importing the heavy stack slows down whatever runs beside it.
-    last = parts.want(Part.GENERATOR)
+    last = parts.want(Part.RERANKER if backend.quotes else Part.GENERATOR)
     last.add_done_callback(lambda _: loop.call_soon_threadsafe(engine.activity.loaded))
     try:
         await server.serve(sockets=[listener])

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medqa_tui.errors import NotSetUpError
+from medqa_tui.errors import NotSetUpError, UsageError
 
 if TYPE_CHECKING:
     from medqa_tui.config import Settings
     from medqa_tui.models.active import Active
     from medqa_tui.paths import Paths
+
+
+def is_quoting(settings: Settings, active: Active) -> bool:
+    """Return whether answers from evidence are quoted: by choice, or as the profile does best."""
+    from medqa_tui.models.catalog import get_profile
+
+    chosen = settings.answer.generator
+    if chosen != "auto":
+        return chosen == "extractive"
+    try:
+        profile = get_profile(active.profile, active.base)
+    except UsageError:
+        # A profile of another version of this program, or a base of the user's own.
+        return False
+    return profile.quotes and active.adapter == profile.adapter
 
 
 def require_active(paths: Paths, settings: Settings) -> Active:

@@ -19,7 +19,7 @@ from medqa_tui.backend import (
 from medqa_tui.cancelling import first_of
 from medqa_tui.domain import Evidence, Failure, ModelInfo, TokenCounts
 from medqa_tui.engine.bridge import settled, stream_in_thread
-from medqa_tui.engine.installed import require_active
+from medqa_tui.engine.installed import is_quoting, require_active
 from medqa_tui.engine.line import Line
 from medqa_tui.engine.parts import DOING, Part, Parts
 from medqa_tui.engine.status import PartState
@@ -90,6 +90,11 @@ class LocalBackend:
             logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
             self._parts = Parts(self.paths, self.settings, active, self.watchdog)
         return self._parts
+
+    @property
+    def quotes(self) -> bool:
+        """Whether answers are quoted; an adapter that was changed meanwhile counts."""
+        return is_quoting(self.settings, self.parts.active)
 
     async def prepare(self, turn: str) -> AsyncGenerator[StatusChanged | Notice, None]:
         """Begin to load what a search needs."""

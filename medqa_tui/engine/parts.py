@@ -109,7 +109,9 @@ class Parts:
     def state(self, part: Part) -> PartState:
         """Return how far `part` is."""
         future = self._futures.get(part)
-        if future is None or not future.done():
+        if future is None:
+            return PartState.UNLOADED
+        if not future.done():
             return PartState.LOADING if self._loading is part else PartState.WAITING
         if future.exception():
             return PartState.FAILED

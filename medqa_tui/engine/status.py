@@ -31,8 +31,9 @@ class EngineState(StrEnum):
 
 
 class PartState(StrEnum):
-    """How far one part of the engine is."""
+    """How far one part of the engine is; unloaded is what nobody has wanted yet."""
 
+    UNLOADED = "unloaded"
     WAITING = "waiting"
     LOADING = "loading"
     READY = "ready"

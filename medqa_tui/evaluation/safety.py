@@ -177,6 +177,10 @@ class _OneCase:
         self._checker = checker
         self._cancel = cancel
 
+    @property
+    def quotes(self) -> bool:
+        return False
+
     async def prepare(self, turn: str) -> AsyncGenerator[StatusChanged, None]:
         yield StatusChanged(turn, "load", "Ready.")
 

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 Embed = Callable[[list[str]], "np.ndarray"]
 
-_MAX_SENTENCES = 4
-_MIN_SENTENCES = 2
-_ENOUGH_WORDS = 40
-_MAX_WORDS = 90
+# Of 160 starter train cards asked over MedQuAD and the other cards, token F1 .317 at 60 words; two
+# to four sentences that ended once they had 40 words had .288.
+_MAX_SENTENCES = 5
+_MAX_WORDS = 60
 _MAX_SENTENCE_WORDS = 60
 _MIN_SENTENCE_WORDS = 4
 _SAME = 0.6
@@ -72,7 +72,7 @@ class _Candidate:
 
 
 class ExtractiveGenerator:
-    """Picks up to four sentences from the evidence; needs no model.
+    """Picks sentences of the evidence, at most 60 words of them; needs no model.
 
     Args:
         embed: Returns L2-normalised rows of shape (n, d), float32, for n texts.
@@ -121,8 +121,6 @@ def select(
     words = 0
     for candidate in sorted(scored, key=lambda item: (-item.score, item.rank, item.place)):
         if len(chosen) == _MAX_SENTENCES:
-            break
-        if len(chosen) >= _MIN_SENTENCES and words >= _ENOUGH_WORDS:
             break
         if chosen and candidate.score < _WORTH * chosen[0].score:
             break

@@ -154,6 +154,8 @@ class Profile:
         adapter_component: The adapter, where it comes from the hub.
         shipped_reranker: Name of a cross-encoder that ships with the package.
         closed_book: Answers without evidence, since its input is too short for any.
+        quotes: Quotes the evidence as long as its generator has no other adapter than its own,
+            since that was measured to be better than what this generator writes.
         bases: Other generators it can use, by public id.
     """
 
@@ -169,6 +171,7 @@ class Profile:
     shipped_reranker: str | None = None
     vram_mb: int = 0
     closed_book: bool = False
+    quotes: bool = False
     bases: Mapping[str, Component] = field(default_factory=dict)
 
     @property
@@ -254,6 +257,7 @@ def _profile(name: str, row: dict[str, Any], components: dict[str, Component]) -
         reranker=components.get(reranker) if reranker else None,
         shipped_reranker=reranker if reranker not in components else None,
         closed_book=row.get("closed_book", False),
+        quotes=row.get("quotes", False),
         bases={component.id: component for component in bases},
     )
 

@@ -53,6 +53,7 @@ def test_the_life_of_an_adapter(small: Program, small_home: Path, folder: Path) 
     assert used.returncode == 0, used.stderr
     assert chosen(small_home) == "flu-lora"
     assert "made by others" in used.stderr
+    assert "quotes" not in used.stderr
 
     listed = small("adapter", "list", "--json")
     rows = {row["name"]: row for row in json.loads(listed.stdout)["adapters"]}

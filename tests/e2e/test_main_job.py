@@ -48,8 +48,11 @@ def medqa(starter_home: Path) -> Iterator[Program]:
     run("engine", "stop")
 
 
-def test_a_medical_question_is_answered_from_cited_evidence(medqa: Program) -> None:
-    done = medqa("ask", "--json", DIABETES)
+@pytest.mark.parametrize("generator", ["extractive", "model"])
+def test_a_medical_question_is_answered_from_cited_evidence(medqa: Program, generator: str) -> None:
+    # As it comes, the starter profile quotes.
+    env = {"MEDQA_ANSWER__GENERATOR": "model"} if generator == "model" else {}
+    done = medqa("ask", "--json", DIABETES, **env)
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert record["schema_version"] == 1
@@ -63,6 +66,10 @@ def test_a_medical_question_is_answered_from_cited_evidence(medqa: Program) -> N
     assert all(item["url"].startswith("http") for item in record["evidence"])
     assert record["disclaimer"]
     assert record["model"]["profile"] == "starter"
+    assert record["model"]["generator"] == generator
+    if generator == "model":
+        assert record["model"]["quantization"] == "nf4"
+        assert record["model"]["adapter"] == "medqa-starter"
 
 
 def test_the_shell_form_keeps_stdout_for_data(medqa: Program) -> None:
@@ -109,8 +116,9 @@ def test_two_questions_share_one_engine(medqa: Program) -> None:
 
 
 def test_the_same_question_gives_the_same_answer_without_the_engine(medqa: Program) -> None:
-    shared = json.loads(medqa("ask", "--json", "--no-save", DIABETES).stdout)
-    alone = json.loads(medqa("ask", "--json", "--no-save", "--no-engine", DIABETES).stdout)
+    env = {"MEDQA_ANSWER__GENERATOR": "model"}
+    shared = json.loads(medqa("ask", "--json", "--no-save", DIABETES, **env).stdout)
+    alone = json.loads(medqa("ask", "--json", "--no-save", "--no-engine", DIABETES, **env).stdout)
     assert alone["answer"] == shared["answer"]
     assert [e["id"] for e in alone["evidence"]] == [e["id"] for e in shared["evidence"]]
 

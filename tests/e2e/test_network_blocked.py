@@ -70,6 +70,8 @@ def guarded(starter_home: Path, tmp_path: Path) -> dict[str, str]:
         "MEDQA_HOME": str(home),
         "PYTHONPATH": str(guard),
         "GUARD_LOG": str(tmp_path / "attempts"),
+        # The language model as well as all that a quoted answer needs.
+        "MEDQA_ANSWER__GENERATOR": "model",
     }
 
 

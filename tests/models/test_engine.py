@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from medqa_tui.backend import GenerateRequest, GroundRequest, RetrieveRequest
+from medqa_tui.config import load_settings
 from medqa_tui.domain import GeneratorKind
 from medqa_tui.engine import connect, lifecycle, transport
 from medqa_tui.engine.client import EngineBackend, open_backend
@@ -252,6 +253,23 @@ def test_nothing_is_started_for_a_profile_that_is_not_there(paths: Paths) -> Non
     with pytest.raises(NotSetUpError):
         lifecycle.ensure_running(paths, SETTINGS)
     assert not transport.engine_is_alive(paths)
+
+
+async def test_an_engine_that_quotes_is_ready_without_a_model(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDQA_ANSWER__GENERATOR", "extractive")
+    backend = EngineBackend(paths, load_settings())
+    assert backend.quotes
+    await everything(backend.prepare("t"))
+    evidence = await evidence_of(backend)
+    assert ready(paths).parts["generator"] == "unloaded"
+    # What it was not started for is loaded when it is asked for.
+    written = GenerateRequest("t", QUESTION, evidence, max_new_tokens=4, generator="model")
+    drafted = await everything(backend.generate(written, asyncio.Event()))
+    assert isinstance(drafted[-1], GenerationDone)
+    assert ready(paths).parts["generator"] == "ready"
+    await backend.aclose()
 
 
 async def test_a_model_that_cannot_be_loaded_leaves_the_extractive_generator(

@@ -175,7 +175,7 @@ async def test_cancel_ends_a_search(backend: LocalBackend, gate: threading.Event
 async def test_only_what_is_needed_is_loaded(backend: LocalBackend) -> None:
     await everything(backend.prepare("t"))
     await everything(backend.retrieve(RetrieveRequest("t", QUESTION), asyncio.Event()))
-    assert backend.parts.state(Part.GENERATOR) is PartState.WAITING
+    assert backend.parts.state(Part.GENERATOR) is PartState.UNLOADED
 
 
 async def test_the_extractive_generator_needs_no_model(backend: LocalBackend) -> None:
@@ -184,7 +184,7 @@ async def test_the_extractive_generator_needs_no_model(backend: LocalBackend) ->
     assert isinstance(done, GenerationDone)
     assert done.generator is GeneratorKind.EXTRACTIVE
     assert "thirst" in done.text
-    assert backend.parts.state(Part.GENERATOR) is PartState.WAITING
+    assert backend.parts.state(Part.GENERATOR) is PartState.UNLOADED
     sentence = done.text.split(".")[0] + ". [1]"
     checked = await backend.ground(GroundRequest("t", QUESTION, (sentence,), EVIDENCE))
     assert checked.sentences[0].support is Support.SUPPORTED

@@ -185,6 +185,8 @@ def ordinary() -> list[Step]:
 class ScriptedBackend:
     """A backend that is always warm; the scripted answers never ask it for anything."""
 
+    quotes = False
+
     def __init__(self) -> None:
         self.closed = False
         self.warm: list[StatusChanged | Notice | Exception] = []

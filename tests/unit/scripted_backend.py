@@ -66,6 +66,7 @@ class ScriptedBackend:
         drafts: What each generator writes, by the name it is asked for under.
         finish: How the model's draft ends.
         broken: What the model fails with instead of writing.
+        quotes: Whether what is installed quotes rather than writes.
         searched, written, checked: The requests so far.
     """
 
@@ -76,6 +77,7 @@ class ScriptedBackend:
     broken: Failure | None = None
     fails_while_writing: bool = False
     cannot_start: bool = False
+    quotes: bool = False
     searched: list[RetrieveRequest] = field(default_factory=list)
     written: list[GenerateRequest] = field(default_factory=list)
     checked: list[GroundRequest] = field(default_factory=list)

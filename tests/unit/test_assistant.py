@@ -52,6 +52,13 @@ async def test_a_draft_that_does_not_stand_is_replaced_and_said_so() -> None:
     assert answer.notices
 
 
+async def test_where_quoting_is_better_no_model_is_asked() -> None:
+    _, answer = await run(ScriptedBackend({"auto": TALK, "extractive": GOOD}, quotes=True))
+    assert answer.text == GOOD
+    assert answer.model.generator is GeneratorKind.EXTRACTIVE
+    assert answer.notices == ()
+
+
 async def test_an_unsupported_sentence_is_left_out_with_a_notice() -> None:
     events, answer = await run(ScriptedBackend({"auto": f"{GOOD} {TALK}"}))
     assert answer.text == GOOD
