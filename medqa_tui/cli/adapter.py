@@ -37,7 +37,7 @@ _Base = Annotated[
 ]
 
 
-@app.callback(no_args_is_help=True)
+@app.callback()
 def adapter() -> None:
     """List, find, add, choose and remove LoRA adapters.
 
@@ -67,7 +67,7 @@ def list_(ctx: typer.Context, *, base: _Base = None) -> int:
 def search(
     ctx: typer.Context,
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[WORDS]...", help="What to look for.")
+        list[str] | None, typer.Argument(metavar="WORDS", help="What to look for.")
     ] = None,
     *,
     base: _Base = None,
@@ -242,8 +242,31 @@ def use(
     found = adapters.get(get_paths(), wanted)
     verb = "orders what it finds" if found.reranks else "answers"
     diagnostics.note(f"The profile {active.profile} {verb} with {found.name}.")
+    if not found.reranks:
+        _say_quoting(ctx, active)
     display.say_community(found)
     return ExitCode.OK
+
+
+def _say_quoting(ctx: typer.Context, active: Active) -> None:
+    """Say so where no model writes, whatever adapter is in use, and what changes that."""
+    from medqa_tui.config import load_settings
+    from medqa_tui.engine.installed import is_quoting
+
+    settings = load_settings({**options.current(ctx).overrides(), "profile": active.profile})
+    if not is_quoting(settings, active):
+        return
+    if settings.answer.generator == "auto":
+        diagnostics.note(
+            "With its own adapter this profile quotes the evidence, which was measured to be "
+            "better than what its model writes. To have the model write: "
+            "medqa-tui config set answer.generator model"
+        )
+    else:
+        diagnostics.note(
+            "The evidence is quoted all the same, since answer.generator is extractive. To have "
+            "the model write: medqa-tui config set answer.generator auto"
+        )
 
 
 @app.command()

@@ -25,7 +25,7 @@ def command(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="A B",
+            metavar="NAME",
             help="Adapters by name, or base (no adapter), extractive (quoting), lead (of the top "
             "passage). Each is compared with the first.",
             autocompletion=completing.adapters,
@@ -42,12 +42,14 @@ def command(
     ] = "starter",
     count: Annotated[
         int,
-        typer.Option(min=1, help="Questions whose evidence answers, and as many whose does not."),
+        typer.Option(
+            metavar="N", min=1, help="Questions whose evidence answers, and as many whose does not."
+        ),
     ] = 50,
     words: Annotated[
-        int, typer.Option(min=5, max=400, help="Words that every answer is cut to.")
+        int, typer.Option(metavar="N", min=5, max=400, help="Words that every answer is cut to.")
     ] = 60,
-    seed: Annotated[int, typer.Option(min=0, help="Which questions are drawn.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Which questions are drawn.")] = 0,
     output_file: Annotated[
         Path | None,
         typer.Option("--output", metavar="FILE", help="Write figures and answers as JSON."),

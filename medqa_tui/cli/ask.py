@@ -25,7 +25,7 @@ def command(
     *,
     question: Annotated[
         list[str] | None,
-        typer.Argument(help="The question, or - for stdin."),
+        typer.Argument(metavar="QUESTION", help="The question, or - for stdin."),
     ] = None,
     k: Annotated[
         int | None,
@@ -33,7 +33,9 @@ def command(
     ] = None,
     corpus: Annotated[
         list[str] | None,
-        typer.Option("--corpus", metavar="NAME", help="Answer only from this corpus; repeatable."),
+        typer.Option(
+            "--corpus", metavar="NAME", help="Answer only from this corpus; may be repeated."
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("-c", "--continue", help="Go on from the latest conversation.")

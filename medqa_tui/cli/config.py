@@ -21,7 +21,7 @@ Key = Annotated[
 ]
 
 
-@app.callback(no_args_is_help=True)
+@app.callback()
 def config() -> None:
     """Show or change settings.
 

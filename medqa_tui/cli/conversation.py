@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from medqa_tui import assistant
 from medqa_tui.cancelling import closing
-from medqa_tui.cli import diagnostics, interrupt
+from medqa_tui.cli import corpus_work, diagnostics, interrupt
 from medqa_tui.cli.ready import ensure_ready
 from medqa_tui.cli.render import AnswerPrinter
 from medqa_tui.config import Settings, load_settings
@@ -92,6 +92,8 @@ class Conversation:
             # Nobody in an emergency should watch a download.
             allowed = self._wishes.setup and not triage.is_emergency
             ensure_ready(self.paths, self.settings, allow_setup=allowed)
+            if self._wishes.corpora:
+                corpus_work.require_all(self._wishes.corpora)
             backend = self._open_backend()
         except MedQAError as error:
             if not triage.is_emergency:

@@ -33,7 +33,7 @@ def _column(name: str, what: str) -> Any:
     return typer.Option(name, metavar="COLUMN", help=f"The column with {what}.")
 
 
-@app.callback(no_args_is_help=True)
+@app.callback()
 def corpus() -> None:
     """Add, look at, update and remove what the answers can come from.
 
@@ -125,7 +125,7 @@ def add(
 def update(
     ctx: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME...]", help="Which; without any, all.")
+        list[str] | None, typer.Argument(metavar="NAME", help="Which; without any, all.")
     ] = None,
     *,
     path: Annotated[

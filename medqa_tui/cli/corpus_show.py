@@ -66,7 +66,7 @@ def show(
     ctx: typer.Context,
     name: _Name,
     document: Annotated[
-        str | None, typer.Argument(metavar="[DOCUMENT]", help="One, by its id, in full.")
+        str | None, typer.Argument(metavar="DOCUMENT", help="One, by its id, in full.")
     ] = None,
     *,
     topic: Annotated[

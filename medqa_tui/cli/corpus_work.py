@@ -7,7 +7,7 @@ import shlex
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -206,10 +206,19 @@ def require(name: str) -> CorpusInfo:
     Raises:
         UsageError: There is no such corpus.
     """
+    return require_all([name])[0]
+
+
+def require_all(wanted: Sequence[str]) -> list[CorpusInfo]:
+    """Return what is known of each corpus.
+
+    Raises:
+        UsageError: There is no such corpus.
+    """
     from medqa_tui.corpus import names
 
     with open_store() as store:
-        return names.require(store, name)
+        return [names.require(store, name) for name in wanted]
 
 
 def tell(outcome: Outcome) -> None:

@@ -8,7 +8,7 @@ import threading
 from types import TracebackType
 from typing import NoReturn, Self
 
-from medqa_tui.cli import terminal
+from medqa_tui.cli import output, terminal
 from medqa_tui.errors import MedQAError
 
 _FRAMES = ("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\")
@@ -79,7 +79,7 @@ def raw(text: str) -> None:
     """Write `text` as it is, such as a traceback that was asked for."""
     with _lock:
         _hide()
-        _put(text if text.endswith("\n") else text + "\n")
+        _put(output.make_way(sys.stderr) + (text if text.endswith("\n") else text + "\n"))
 
 
 class StatusLine:
@@ -232,7 +232,8 @@ def _line(text: str, style: str = "") -> None:
 
     with _lock:
         _hide()
-        _put(terminal.paint(clean(text), style, sys.stderr) + "\n")
+        way = output.make_way(sys.stderr)
+        _put(way + terminal.paint(clean(text), style, sys.stderr) + "\n")
 
 
 def _put(text: str) -> None:

@@ -35,7 +35,7 @@ def command(
     ctx: typer.Context,
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="Where --report writes to; without it, stdout."),
+        typer.Argument(metavar="FILE", help="Where --report writes to; without it, stdout."),
     ] = None,
     *,
     deep: Annotated[

@@ -38,7 +38,7 @@ _MODES: dict[Way | None, Literal["hybrid", "bm25", "dense"]] = {
 _EXAMPLE = "medqa-tui eval retrieval --queries FILE --qrels FILE"
 
 
-@app.callback(no_args_is_help=True)
+@app.callback()
 def evaluation() -> None:
     """Measure how good the search is."""
 
@@ -58,7 +58,11 @@ def retrieval(
     ] = None,
     mode: Annotated[
         list[Way] | None,
-        typer.Option("--mode", help="Search the queries this way; may be repeated."),
+        typer.Option(
+            "--mode",
+            metavar="hybrid|bm25|dense",
+            help="Search the queries this way; may be repeated.",
+        ),
     ] = None,
     corpus: Corpora = None,
     no_rerank: NoRerank = False,

@@ -32,7 +32,7 @@ Ids = Annotated[list[int], typer.Argument(metavar="ID...", help="Their numbers."
 Count = Annotated[int, typer.Option("-n", "--lines", metavar="N", min=1, help="How many at most.")]
 
 
-@app.callback(no_args_is_help=True)
+@app.callback()
 def history() -> None:
     """Find, keep, export or delete earlier questions and answers.
 
@@ -100,7 +100,7 @@ def search(
 def show(
     ctx: typer.Context,
     id: Annotated[
-        int | None, typer.Argument(metavar="[ID]", help="Its number; without it, the latest.")
+        int | None, typer.Argument(metavar="ID", help="Its number; without it, the latest.")
     ] = None,
 ) -> int:
     """Show a question with its answer and sources."""
@@ -118,9 +118,7 @@ def rename(
     id: Annotated[int, typer.Argument(metavar="ID", help="Its number.")],
     title: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[TITLE...]", help="What it is listed as; without it, its question."
-        ),
+        typer.Argument(metavar="TITLE", help="What it is listed as; without it, its question."),
     ] = None,
 ) -> int:
     """Give a question a title, or take it away."""

@@ -22,7 +22,7 @@ _ENDINGS = {".md": "md", ".markdown": "md", ".json": "json", ".html": "html", ".
 def export(
     ctx: typer.Context,
     ids: Annotated[
-        list[int] | None, typer.Argument(metavar="[ID...]", help="Their numbers; without, all.")
+        list[int] | None, typer.Argument(metavar="ID", help="Their numbers; without, all.")
     ] = None,
     *,
     form: Annotated[

@@ -13,9 +13,10 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
 from medqa_tui.cli import diagnostics, options, output, terminal
+from medqa_tui.cli.groups import Group
 from medqa_tui.cli.options import Options
 from medqa_tui.errors import ExitCode, MedQAError, UsageError
 
@@ -52,7 +53,7 @@ _COMMANDS = {
 }
 
 
-class LazyGroup(TyperGroup):
+class LazyGroup(Group):
     """A group that imports the module of a command when that command is chosen."""
 
     _names_only = False
@@ -74,15 +75,15 @@ class LazyGroup(TyperGroup):
         finally:
             self._names_only = False
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        name = args[0]
-        if name not in _COMMANDS and not name.startswith("-"):
-            raise _unknown_command(name, args)
-        return super().resolve_command(ctx, args)
+    def hint(self, ctx: Any, args: list[str]) -> str:
+        near = super().hint(ctx, args)
+        if near.endswith("--help") and (" " in args[0].strip() or len(args) > 1):
+            # Someone typed the question where the command goes.
+            return f'{PROGRAM} ask "{" ".join(args)}"'
+        return near
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, entry.help) for name, entry in _COMMANDS.items()])
+    def lines(self, ctx: Any) -> list[tuple[str, str]]:
+        return [(name, entry.help) for name, entry in _COMMANDS.items()]
 
 
 def _load(name: str, entry: _Entry) -> Any:
@@ -95,18 +96,6 @@ def _load(name: str, entry: _Entry) -> Any:
     command.name = name
     options.attach(command, engine=entry.engine)
     return command
-
-
-def _unknown_command(name: str, args: list[str]) -> UsageError:
-    near = difflib.get_close_matches(name, _COMMANDS, n=1)
-    if near:
-        hint = f"{PROGRAM} {near[0]}"
-    elif " " in name.strip() or len(args) > 1:
-        # Someone typed the question where the command goes.
-        hint = f'{PROGRAM} ask "{" ".join(args)}"'
-    else:
-        hint = f"{PROGRAM} --help"
-    return UsageError("There is no such command:", f"{name}.", hint)
 
 
 def _version(value: bool) -> None:
@@ -123,7 +112,7 @@ def _build(open_app: Callable[..., int]) -> Any:
         "Without a command it opens the full-screen app. For education only: not medical advice."
     )
 
-    @app.callback(cls=LazyGroup, invoke_without_command=True)
+    @app.callback(cls=LazyGroup, invoke_without_command=True, no_args_is_help=False)
     def main(
         ctx: typer.Context,
         version: Annotated[
@@ -247,4 +236,6 @@ def _usage(error: Any) -> UsageError:
         near = difflib.get_close_matches(wrong, known, n=1)
         hint = f"{path} {near[0]}" if near else f"{path} --help"
         return UsageError("There is no such option:", f"{wrong}.", hint)
-    return UsageError(error.format_message(), "", f"{path} --help")
+    # What a group says when it is called bare is its help already.
+    hint = "" if type(error).__name__ == "NoArgsIsHelpError" else f"{path} --help"
+    return UsageError(error.format_message(), "", hint)

@@ -24,7 +24,7 @@ _Name = Annotated[
 ]
 
 
-@app.callback(no_args_is_help=True)
+@app.callback()
 def model() -> None:
     """List, choose, export and remove the profiles' models.
 

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from medqa_tui.cli import completing, diagnostics, terminal
+from medqa_tui.cli import completing, diagnostics, output, terminal
+from medqa_tui.cli.groups import Group
 
-CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+# Help is an option like the others below: what stdout cannot take is then said in words.
+CONTEXT_SETTINGS = {"help_option_names": [], "max_content_width": 100}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,9 @@ def current(ctx: typer.Context) -> Options:
 def new_app(help: str) -> typer.Typer:
     """Return a command group that looks and behaves like the program's others."""
     return typer.Typer(
+        cls=Group,
         help=help,
+        no_args_is_help=True,
         add_completion=False,
         rich_markup_mode=None,
         context_settings=dict(CONTEXT_SETTINGS),
@@ -97,6 +101,12 @@ def _remember(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Non
         at = at.parent
     terminal.set_plain(options.plain)
     diagnostics.configure(verbose=options.verbose, quiet=options.quiet)
+
+
+def _help(ctx: typer.Context, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        output.write(ctx.get_help())
+        raise typer.Exit
 
 
 def _option(*names: str, help: str, **extra: Any) -> Any:
@@ -134,9 +144,20 @@ def declared() -> tuple[Any, ...]:
             int, _option("-v", "--verbose", count=True, help="Say more on stderr; -vv even more.")
         ] = 0,
         quiet: Annotated[bool, _option("-q", "--quiet", help="Say only errors on stderr.")] = False,
+        help: Annotated[
+            bool,
+            typer.Option(
+                *("-h", "--help"),
+                is_eager=True,
+                expose_value=False,
+                callback=_help,
+                show_default=False,
+                help="Show this message and exit.",
+            ),
+        ] = False,
     ) -> None: ...
 
     app = new_app("")
     app.command()(declare)
-    names = {field.name for field in fields(Options)}
+    names = {"help", *(field.name for field in fields(Options))}
     return tuple(param for param in typer.main.get_command(app).params if param.name in names)

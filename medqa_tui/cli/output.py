@@ -8,13 +8,16 @@ import re
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from medqa_tui.cli import terminal
 from medqa_tui.errors import MedQAError
 
 _failed = threading.Event()
 """Set once something could not be written, which the command that wrote it has said."""
+
+_unfinished = threading.Event()
+"""Set while the last line of stdout has not ended."""
 
 # JSON escapes the C0 controls itself; these reach a terminal just as well.
 _UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -44,7 +47,12 @@ def write(text: str = "", *, style: str = "", end: str = "\n", flush: bool = Fal
 
     stream = sys.stdout
     with _in_words():
-        stream.write(terminal.paint(clean(text), style, stream) + end)
+        written = terminal.paint(clean(text), style, stream) + end
+        stream.write(written)
+        if written.endswith("\n"):
+            _unfinished.clear()
+        elif written:
+            _unfinished.set()
         if flush or terminal.is_terminal(stream):
             stream.flush()
 
@@ -104,6 +112,22 @@ def read_line(prompt: str) -> str:
     with contextlib.suppress(ImportError):  # Windows has line editing of its own
         import readline  # noqa: F401 - importing it gives `input` line editing
     return input(prompt)
+
+
+def make_way(stream: TextIO) -> str:
+    """Return what must stand before a line of `stream`, where that shows where stdout does.
+
+    What was written to stdout so far is sent on, so that the line comes after it; and a line break
+    ends a line that stdout has begun.
+    """
+    if not terminal.same_place(sys.stdout, stream):
+        return ""
+    with contextlib.suppress(OSError, ValueError):  # `finish` meets it again, and tells
+        sys.stdout.flush()
+    if not _unfinished.is_set():
+        return ""
+    _unfinished.clear()
+    return "\n"
 
 
 def finish() -> None:

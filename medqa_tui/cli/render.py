@@ -116,7 +116,7 @@ class AnswerPrinter:
 
     def _status(self, message: str, fraction: float | None = None) -> None:
         # The status line and an unfinished paragraph cannot share a line of the terminal.
-        if not (self._prose.is_open and terminal.is_terminal(sys.stdout)):
+        if not (self._prose.is_open and terminal.same_place(sys.stdout, sys.stderr)):
             self._line.show(message, fraction)
 
     def _sentence(self, text: str) -> None:
@@ -128,7 +128,7 @@ class AnswerPrinter:
         self._prose.add(text)
 
     def _tell(self, message: str) -> None:
-        if self._prose.is_open and terminal.is_terminal(sys.stdout):
+        if self._prose.is_open and terminal.same_place(sys.stdout, sys.stderr):
             self._waiting.append(message)
         elif message not in self._told:
             self._told.add(message)
@@ -158,7 +158,7 @@ def _footer(answer: Answer) -> None:
 
     For the formats that do not carry it.
     """
-    if terminal.is_terminal(sys.stdout):
+    if terminal.same_place(sys.stdout, sys.stderr):
         diagnostics.note("")
     if answer.query:
         diagnostics.note(f"Searched for: {answer.query}")

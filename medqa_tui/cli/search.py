@@ -26,7 +26,8 @@ def command(
     ctx: typer.Context,
     *,
     query: Annotated[
-        list[str] | None, typer.Argument(help="What to look for, or - for stdin.")
+        list[str] | None,
+        typer.Argument(metavar="QUERY", help="What to look for, or - for stdin."),
     ] = None,
     k: Annotated[
         int | None,
@@ -34,13 +35,15 @@ def command(
     ] = None,
     mode: Annotated[
         Literal["hybrid", "bm25", "dense"] | None,
-        typer.Option("--mode", help="Which arms take part."),
+        typer.Option("--mode", metavar="hybrid|bm25|dense", help="Which arms take part."),
     ] = None,
     corpus: Corpora = None,
     source: Annotated[
         list[str] | None,
         typer.Option(
-            "--source", metavar="TEXT", help="Only passages of this source or address; repeatable."
+            "--source",
+            metavar="TEXT",
+            help="Only passages of this source or address; may be repeated.",
         ),
     ] = None,
     since: Annotated[

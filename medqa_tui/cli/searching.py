@@ -11,7 +11,7 @@ from functools import partial
 from typing import Literal
 
 from medqa_tui.backend import Backend, RetrieveRequest
-from medqa_tui.cli import diagnostics, interrupt
+from medqa_tui.cli import corpus_work, diagnostics, interrupt
 from medqa_tui.cli.options import Options
 from medqa_tui.cli.trec import Query, documents
 from medqa_tui.config import Settings, load_settings
@@ -103,6 +103,8 @@ async def open_search(options: Options, wanted: Wanted) -> AsyncIterator[Search]
 
     paths, settings = get_paths(), load_settings(options.overrides())
     require_ready(paths, settings)
+    if wanted.corpora:
+        corpus_work.require_all(wanted.corpora)
     backend = open_backend(paths, settings, in_process=options.no_engine)
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None

@@ -59,6 +59,16 @@ def can_show_unicode(stream: TextIO | None) -> bool:
     return not _plain and encoding == "utf8"
 
 
+def same_place(one: TextIO | None, other: TextIO | None) -> bool:
+    """Return whether both streams end up in one terminal, file or pipe."""
+    if one is None or other is None:
+        return False
+    try:
+        return os.path.sameopenfile(one.fileno(), other.fileno())
+    except (OSError, ValueError):  # no descriptor behind it, or a closed one
+        return is_terminal(one) and is_terminal(other)
+
+
 def width(stream: TextIO | None) -> int:
     """Return the columns of the terminal, or a wide line where nobody reads."""
     return shutil.get_terminal_size((80, 24)).columns if is_terminal(stream) else 10_000

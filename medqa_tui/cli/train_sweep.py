@@ -43,10 +43,16 @@ Searched = Annotated[
     ),
 ]
 SamplerName = Annotated[
-    str, typer.Option("--sampler", help="grid, random or tpe (Optuna's own, which learns).")
+    str,
+    typer.Option(
+        "--sampler", metavar="NAME", help="grid, random or tpe (Optuna's own, which learns)."
+    ),
 ]
 PrunerName = Annotated[
-    str, typer.Option("--pruner", help="What ends bad trials early: median, hyperband or none.")
+    str,
+    typer.Option(
+        "--pruner", metavar="NAME", help="What ends bad trials early: median, hyperband or none."
+    ),
 ]
 TrialCount = Annotated[
     int | None,
@@ -58,10 +64,10 @@ TrialCount = Annotated[
         show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Decides what is drawn.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Decides what is drawn.")]
 
 
-@app.callback(no_args_is_help=True)
+@app.callback()
 def sweep() -> None:
     """Search the settings that train best, on a study that processes share.
 

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     JobOfKind = TypeVar("JobOfKind", bound=Job)
 
 OutputName = Annotated[
-    str, typer.Option("--output", help="Name of the new adapter.", show_default=False)
+    str,
+    typer.Option("--output", metavar="NAME", help="Name of the new adapter.", show_default=False),
 ]
 PairsData = Annotated[
     list[str] | None,
     typer.Option(
         "--data",
+        metavar="NAME|FILE",
         help="core13, starter, medquad, an added corpus, or a JSONL or CSV file with question and "
         "answer; may be repeated.",
     ),
@@ -34,19 +36,32 @@ PairsData = Annotated[
 RerankData = Annotated[
     list[str] | None,
     typer.Option(
-        "--data", help="medquad, starter, an added corpus or a JSONL file; may be repeated."
+        "--data",
+        metavar="NAME|FILE",
+        help="medquad, starter, an added corpus or a JSONL file; may be repeated.",
     ),
 ]
 GeneratorPresetName = Annotated[
-    str, typer.Option("--preset", help="Name of the settings: starter, flashcards, classic.")
+    str,
+    typer.Option(
+        "--preset", metavar="NAME", help="Settings by name: starter, flashcards or classic."
+    ),
 ]
-RerankPresetName = Annotated[str, typer.Option("--preset", help="Name of the settings.")]
+RerankPresetName = Annotated[
+    str,
+    typer.Option(
+        "--preset", metavar="NAME", help="Settings by name: starter-rerank or wide-rerank."
+    ),
+]
 Change = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Change one setting of the preset, as key=value."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change one setting of the preset; may be repeated."
+    ),
 ]
 DataFolder = Annotated[
-    Path | None, typer.Option(help="Where MedQuAD, its split and the held-out topics lie.")
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Where MedQuAD, its split and the held-out topics lie."),
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say how long it would take, from one step.")

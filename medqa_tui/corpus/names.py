@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 
 from medqa_tui.corpus.cards import CORPUS as STARTER
@@ -42,11 +43,11 @@ def require(store: CorpusStore, name: str) -> CorpusInfo:
     info = store.corpus(name)
     if info is not None:
         return info
-    known = ", ".join(each.name for each in store.corpora()) or "none"
-    hint = "medqa-tui corpus list"
-    if name in BUILTINS:
-        hint = f"medqa-tui corpus add {name}"
-    raise UsageError("There is no such corpus:", f"{name}. There are: {known}.", hint)
+    known = [each.name for each in store.corpora()]
+    near = difflib.get_close_matches(name.lower(), known, n=1)
+    rest = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known) or 'none'}."
+    hint = f"medqa-tui corpus add {name}" if name in BUILTINS else "medqa-tui corpus list"
+    raise UsageError("There is no such corpus:", f"{name}. {rest}", hint)
 
 
 def source_of(info: CorpusInfo) -> Source:

@@ -88,6 +88,15 @@ def test_no_command_without_a_terminal_is_a_usage_error_with_help(medqa: Program
     assert "Usage: medqa-tui" in done.stderr
 
 
+@pytest.mark.parametrize("group", ["index", "train", "corpus"])
+def test_a_group_called_bare_shows_its_help_and_no_more(medqa: Program, group: str) -> None:
+    done = medqa(group)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count(f"medqa-tui {group}") == 1
+    assert "Commands:" in done.stderr
+    assert "Try:" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("args", "wrong", "hint"),
     [
@@ -96,7 +105,8 @@ def test_no_command_without_a_terminal_is_a_usage_error_with_help(medqa: Program
         (["what is flu"], "what is flu", 'Try: medqa-tui ask "what is flu"'),
         (["ask", "--jsno", "x"], "--jsno", "Try: medqa-tui ask --json"),
         (["--offlin"], "--offlin", "Try: medqa-tui --offline"),
-        (["index", "verfy"], "verfy", "index"),
+        (["index", "verfy"], "verfy", "Try: medqa-tui index verify"),
+        (["index", "nothing"], "nothing", "Try: medqa-tui index --help"),
         (["ask", "-k", "0", "x"], "-k", "Try: medqa-tui ask --help"),
         (["ask", "-k", "many", "x"], "-k", "Try: medqa-tui ask --help"),
     ],
@@ -223,7 +233,15 @@ def test_closed_streams_are_no_crash(home: Path, closed: str, arguments: str, co
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-@pytest.mark.parametrize("options", [["--version"], ["config", "show", "--json"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--version"],
+        ["--help"],
+        ["train", "generator", "-h"],
+        ["config", "show", "--json"],
+    ],
+)
 def test_a_full_disk_behind_stdout_is_said_in_words(home: Path, options: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(

@@ -61,12 +61,21 @@ def test_sources_dates_and_corpora_narrow_a_search(small: Program) -> None:
     assert found("--since", "1999", "--until", "2099-12", "--corpus", "starter")
     assert found("--until", "1999") == []
     assert found("--source", "no such page") == []
-    done = small("search", "--no-engine", "asthma", "--corpus", "nowhere")
-    assert done.returncode == 5
-    assert "There is no corpus nowhere in the index. There are: starter." in done.stderr
+    done = small("search", "--no-engine", "--corpus", "nowhere", "asthma")
+    assert done.returncode == 2
+    assert "There is no such corpus: nowhere. There are: starter." in done.stderr
     done = small("search", "asthma", "--since", "last year")
     assert done.returncode == 2
     assert "2016-05-31" in done.stderr
+
+
+def test_a_mistyped_corpus_is_a_usage_error_that_names_the_nearest(small: Program) -> None:
+    wrong = ["--no-engine", "--corpus", "startr"]
+    for done in (small("search", *wrong, "asthma"), small("ask", *wrong, "What is asthma?")):
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            "There is no such corpus: startr. Did you mean starter?\nTry: medqa-tui corpus list\n"
+        )
 
 
 def test_nothing_relevant_is_code_5(small: Program) -> None:

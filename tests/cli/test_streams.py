@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +23,7 @@ from medqa_tui.domain import (
     TriageLevel,
 )
 from medqa_tui.errors import MedQAError
-from medqa_tui.events import DraftDropped, Notice, SentenceChecked
+from medqa_tui.events import DraftDropped, Notice, SentenceChecked, StatusChanged
 
 
 class Screen(io.StringIO):
@@ -210,6 +211,43 @@ def test_prose_breaks_between_words_on_a_terminal(screen: Screen) -> None:
     prose = screen.getvalue().splitlines()
     assert max(map(len, prose)) <= 80
     assert " ".join(prose).count("sentence. [1]") == 6
+
+
+def test_notes_in_the_answer_s_own_file_come_after_it(tmp_path: Path) -> None:
+    path = tmp_path / "both"
+    with (
+        path.open("w", encoding="utf-8") as both,
+        redirect_stdout(both),
+        redirect_stderr(both),
+        diagnostics.StatusLine() as line,
+    ):
+        printer = AnswerPrinter(line)
+        printer.show(sentence("One.", 1))
+        printer.show(Notice("t", "left_out", "1 sentence was left out."))
+        printer.show(StatusChanged("t", "generating", "Checking"))
+        printer.show(sentence("Two.", 1))
+        said = tuple(Sentence(text, (1,)) for text in ("One.", "Two."))
+        printer.finish(
+            Answer("q", AnswerStatus.ANSWERED, "One. [1] Two. [1]", said, (evidence(1),))
+        )
+    assert path.read_text(encoding="utf-8").splitlines()[:6] == [
+        "One. [1] Two. [1]",
+        "",
+        "Sources",
+        "[1] Asthma - c",
+        "    https://example.org/1",
+        "Note: 1 sentence was left out.",
+    ]
+
+
+def test_an_error_does_not_follow_the_last_word_of_an_unfinished_line(screen: Screen) -> None:
+    with on(screen):
+        output.write("Half an answer", end="", flush=True)
+        diagnostics.report(MedQAError("It broke."))
+        output.write("whole line")
+        diagnostics.note("")
+    said = screen.getvalue().replace("\x1b[1;31m", "").replace("\x1b[0m", "")
+    assert said == "Half an answer\nIt broke.\nwhole line\n\n"
 
 
 def test_a_closed_book_answer_is_labelled_beside_its_text(
