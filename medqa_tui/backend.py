@@ -61,6 +61,7 @@ class GenerateRequest:
         closed_book: Answer from memory: there is no evidence, and nothing can be quoted.
         num_beams: Drafts that are compared; more than one do not stream.
         no_repeat_ngram: No run of so many tokens is written twice; 0 allows it.
+        min_new_tokens: The draft may not end before; above 0, sentences are not counted.
     """
 
     turn: str
@@ -75,6 +76,7 @@ class GenerateRequest:
     closed_book: bool = False
     num_beams: int = 1
     no_repeat_ngram: int = 0
+    min_new_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

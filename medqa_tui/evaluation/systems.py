@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,11 +27,14 @@ if TYPE_CHECKING:
     from medqa_tui.generation.extractive import Embed
     from medqa_tui.generation.local import LocalGenerator
 
-BASE, EXTRACTIVE, LEAD = "base", "extractive", "lead"
-BUILT_IN = (BASE, EXTRACTIVE, LEAD)
-"""Names that stand for no adapter: the model without one, quoting, the lead of a passage."""
+BASE, BASE_LONG, EXTRACTIVE, LEAD = "base", "base-long", "extractive", "lead"
+BUILT_IN = (BASE, BASE_LONG, EXTRACTIVE, LEAD)
+"""Names that stand for no adapter: the model without one, the same made to write as many words as
+are compared, quoting, the lead of a passage."""
 
 _TOKENS_A_WORD = 2.7
+_FILLING_TOKENS_A_WORD = 1.4
+"""So many tokens a word are more words than are compared: about 1.3 of them are one, with marks."""
 _FEWEST_TOKENS = 16
 _DECLINING_TOKENS = 2
 """The bound on declining reads the first two tokens of the declining sentence."""
@@ -109,14 +112,14 @@ def extractive(words: int, embed: Embed, embedder: str) -> System:
     Args:
         embedder: What identifies the embedder behind `embed`.
     """
-    from medqa_tui.generation.extractive import ExtractiveGenerator
+    from medqa_tui.generation.extractive import MAX_WORDS, ExtractiveGenerator
 
     writer = ExtractiveGenerator("", embed)
 
     def answer(case: Case, cancel: threading.Event) -> Said:
         return _written(writer, request_of(case, words), cancel)
 
-    return System(EXTRACTIVE, _key(EXTRACTIVE, words, embedder), answer, writer)
+    return System(EXTRACTIVE, _key(EXTRACTIVE, words, embedder, MAX_WORDS), answer, writer)
 
 
 def model(
@@ -130,14 +133,16 @@ def model(
         identity: What identifies the base's weights and the adapter's.
     """
     writer = _Switched(generator, adapter)
+    least = round(words * _FILLING_TOKENS_A_WORD) if name == BASE_LONG else 0
 
     def answer(case: Case, cancel: threading.Event) -> Said:
-        request = request_of(case, words)
+        request = replace(request_of(case, words), min_new_tokens=least)
         said = _written(writer, request, cancel)
         return said if cancel.is_set() else _with_likelihood(said, writer, request, case)
 
     device = f"{generator.info.device} {generator.info.quantization}"
-    return System(name, _key("model", words, identity, device), answer, writer)
+    told = (words, identity, device, least) if least else (words, identity, device)
+    return System(name, _key("model", *told), answer, writer)
 
 
 class _Switched:

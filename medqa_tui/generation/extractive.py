@@ -28,7 +28,7 @@ Embed = Callable[[list[str]], "np.ndarray"]
 # Of 160 starter train cards asked over MedQuAD and the other cards, token F1 .317 at 60 words; two
 # to four sentences that ended once they had 40 words had .288.
 _MAX_SENTENCES = 5
-_MAX_WORDS = 60
+MAX_WORDS = 60
 _MAX_SENTENCE_WORDS = 60
 _MIN_SENTENCE_WORDS = 4
 _SAME = 0.6
@@ -124,7 +124,7 @@ def select(
             break
         if chosen and candidate.score < _WORTH * chosen[0].score:
             break
-        if chosen and words + candidate.length > _MAX_WORDS:
+        if chosen and words + candidate.length > MAX_WORDS:
             continue
         if any(_alike(candidate.stems, other.stems) for other in chosen):
             continue

@@ -274,7 +274,7 @@ class LocalGenerator:
             return self._chat.spoken(tokens, thinking=thinking)
 
         # What a T5 was taught to write is as long as it is.
-        most = 0 if self._loaded.seq2seq else _MAX_SENTENCES
+        most = 0 if self._loaded.seq2seq or request.min_new_tokens else _MAX_SENTENCES
         if request.temperature > 0:
             torch.manual_seed(request.seed)
         if request.num_beams == 1:
@@ -302,6 +302,7 @@ class LocalGenerator:
         seq2seq, beams = self._loaded.seq2seq, request.num_beams
         options: dict[str, Any] = {
             "max_new_tokens": request.max_new_tokens,
+            "min_new_tokens": request.min_new_tokens,
             "do_sample": request.temperature > 0,
             "num_beams": beams,
         }

@@ -140,6 +140,16 @@ def test_the_length_is_bounded(generator):
 
 
 @pytest.mark.parametrize("lookup", [0, 10])
+def test_an_answer_may_be_made_longer(generator, lookup):
+    _, whole = run(generator, request(prompt_lookup=lookup))
+    least = whole.tokens.completion + 8
+    _, forced = run(generator, request(prompt_lookup=lookup, min_new_tokens=least))
+    assert forced.tokens.completion >= least
+    assert forced.tokens.completion > whole.tokens.completion
+    assert forced.text.startswith(whole.text[:-1])
+
+
+@pytest.mark.parametrize("lookup", [0, 10])
 def test_an_answer_ends_after_four_sentences(generator, lookup):
     events, done = run(generator, request(LONG, prompt_lookup=lookup))
     assert done.finish == "stop"
