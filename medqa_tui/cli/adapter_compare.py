@@ -26,8 +26,9 @@ def command(
         list[str],
         typer.Argument(
             metavar="NAME",
-            help="Adapters by name, or base (no adapter), extractive (quoting), lead (of the top "
-            "passage). Each is compared with the first.",
+            help="Adapters by name, or base (no adapter), base-long (the same, made to fill the "
+            "words), extractive (quoting), lead (of the top passage). Each is compared with the "
+            "first.",
             autocompletion=completing.adapters,
         ),
     ],
