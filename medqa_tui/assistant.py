@@ -217,8 +217,7 @@ class _Run:
     async def _write(self) -> AsyncIterator[Event]:
         # Beside an emergency's advice stand only the evidence's own words.
         quotes = self._alarmed or not self.can_write or self.backend.quotes
-        generator = "extractive" if quotes else self.settings.answer.generator
-        async with closing(self._draft(generator)) as events:
+        async with closing(self._draft("extractive" if quotes else "auto")) as events:
             async for event in events:
                 yield event
         if self._stopped() or self.draft.kept:

@@ -71,6 +71,8 @@ class Lab:
             "PYTHONPATH": os.pathsep.join(
                 filter(None, (str(FAULTS), os.environ.get("PYTHONPATH")))
             ),
+            # As it comes, the starter profile quotes; most of the faults are a model's.
+            "MEDQA_ANSWER__GENERATOR": "model",
             "ENGINE_FAULT": fault,
             "ENGINE_FAULT_MARKS": str(marks),
             **more,

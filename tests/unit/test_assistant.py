@@ -16,6 +16,7 @@ from scripted_backend import (
 )
 
 from medqa_tui.backend import FELL_TO_EXTRACTIVE, GenerateEvent, GenerateRequest
+from medqa_tui.config import Settings
 from medqa_tui.domain import AnswerStatus, Evidence, GeneratorKind, Scores, Support, Turn
 from medqa_tui.errors import ExitCode
 from medqa_tui.events import (
@@ -57,6 +58,14 @@ async def test_where_quoting_is_better_no_model_is_asked() -> None:
     assert answer.text == GOOD
     assert answer.model.generator is GeneratorKind.EXTRACTIVE
     assert answer.notices == ()
+
+
+async def test_a_model_that_is_asked_for_still_falls_to_quoting() -> None:
+    wanted = Settings.model_validate({"answer": {"generator": "model"}})
+    backend = ScriptedBackend({"auto": TALK, "extractive": GOOD})
+    _, answer = await run(backend, settings=wanted)
+    assert backend.asked == ["auto", "extractive"]
+    assert answer.text == GOOD
 
 
 async def test_an_unsupported_sentence_is_left_out_with_a_notice() -> None:
