@@ -8,6 +8,8 @@ from medqa_tui.domain import (
     AnswerStatus,
     GeneratorKind,
     ModelInfo,
+    Timings,
+    TokenCounts,
     Triage,
     TriageLevel,
 )
@@ -67,6 +69,19 @@ async def test_provisional_evidence_says_so_until_the_final_evidence_comes():
         assert len(chat(pilot).evidence.cards) == 3
         final.opened.set()
         await answered_all(pilot)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "shown"), [(TokenCounts(480, 64), True), (TokenCounts(), False)]
+)
+async def test_only_what_a_model_wrote_has_a_speed(tokens, shown):
+    timings = Timings(generate=2000.0)
+    script = Script([[*ordinary()[:-1], done(tokens=tokens, timings=timings)]])
+    async with script.app().run_test(size=WIDE) as pilot:
+        await ask(pilot)
+        await answered_all(pilot)
+        assert ("32.0 tokens/s" in text_of(pilot)) is shown
+        assert ("tokens/s" in text_of(pilot)) is shown
 
 
 async def test_the_draft_is_marked_and_the_checked_answer_replaces_it():

@@ -223,8 +223,9 @@ class ChatScreen(Screen[None]):
         self._stop_clock()
         if answer.model.device:
             self.status.device = answer.model.device
-        if answer.timings.generate and answer.tokens.completion:
-            self.status.speed = answer.tokens.completion / answer.timings.generate * 1000
+        # Who quotes writes no tokens.
+        written, spent = answer.tokens.completion, answer.timings.generate
+        self.status.speed = written / spent * 1000 if written and spent else None
         self._idle_status()
         self.refresh_bindings()
         failure = answer.failure
