@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from medqa_tui.cli import output, terminal
+from medqa_tui.cli.words import wrapped
 from medqa_tui.domain import Triage, TriageLevel
 from medqa_tui.safety import triage
 
@@ -27,13 +28,3 @@ def give(text: str, *, silent: bool = False) -> Triage:
         output.write(advice, style=_STYLES[found.level], flush=True)
         output.write(flush=True)
     return found
-
-
-def wrapped(text: str, width: int) -> str:
-    """Return `text` with its lines broken between words to fit `width` columns."""
-    import textwrap
-
-    return "\n".join(
-        textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
-        for line in text.splitlines()
-    )

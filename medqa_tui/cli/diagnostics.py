@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import NoReturn, Self
 
 from medqa_tui.cli import output, terminal
+from medqa_tui.cli.words import wrapped
 from medqa_tui.errors import MedQAError
 
 _FRAMES = ("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\")
@@ -66,7 +67,7 @@ def report(error: MedQAError) -> None:
     _line(f"{error.title} {error.detail}".strip(), "bold red")
     if error.hint:
         # A hint is a command to type or a sentence of its own.
-        is_command = error.hint.startswith("medqa-tui") or error.hint[:1].islower()
+        is_command = error.hint[:1].islower() or error.hint.startswith("-")
         _line(f"Try: {error.hint}" if is_command else error.hint)
 
 
@@ -233,7 +234,10 @@ def _line(text: str, style: str = "") -> None:
     with _lock:
         _hide()
         way = output.make_way(sys.stderr)
-        _put(way + terminal.paint(clean(text), style, sys.stderr) + "\n")
+        text = clean(text)
+        if terminal.is_terminal(sys.stderr):
+            text = wrapped(text, terminal.width(sys.stderr))
+        _put(way + terminal.paint(text, style, sys.stderr) + "\n")
 
 
 def _put(text: str) -> None:

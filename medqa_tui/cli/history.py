@@ -11,7 +11,6 @@ import typer
 from medqa_tui.cli import asking, diagnostics, history_files, options, output, terminal
 from medqa_tui.cli.history_shared import (
     Since,
-    counted,
     find,
     local,
     open_store,
@@ -19,6 +18,7 @@ from medqa_tui.cli.history_shared import (
     row,
     status,
 )
+from medqa_tui.cli.words import counted, wrapped
 from medqa_tui.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def delete(ctx: typer.Context, ids: Ids, *, yes: Yes = False) -> int:
     store = open_store()
     for id in ids:
         find(store, id)
-    what = f"question {ids[0]}" if len(ids) == 1 else counted(len(ids))
+    what = f"question {ids[0]}" if len(ids) == 1 else counted(len(ids), "question")
     asking.before_deleting(
         ctx, f"Delete {what} for good?", yes=yes, again="medqa-tui history delete --yes"
     )
@@ -171,7 +171,7 @@ def purge(ctx: typer.Context, *, yes: Yes = False) -> int:
     total, damaged = store.count(), len(store.set_aside())
     if total or damaged:
         also = f" and {damaged} damaged files that were kept" if damaged else ""
-        question = f"Delete {counted(total)} with their answers{also} for good?"
+        question = f"Delete {counted(total, 'question')} with their answers{also} for good?"
         asking.before_deleting(ctx, question, yes=yes, again="medqa-tui history purge --yes")
     deleted = store.purge() if store.database.path.exists() or damaged else 0
     if options.current(ctx).json:
@@ -242,13 +242,12 @@ def _pieces(line: str, marks: list[tuple[int, int]]) -> list[tuple[str, str]]:
 
 
 def _print(entry: Entry) -> None:
-    from medqa_tui.cli import advice
 
     width = terminal.text_width(sys.stdout)
-    output.write(advice.wrapped(entry.question, width), style="bold")
+    output.write(wrapped(entry.question, width), style="bold")
     output.write()
     if entry.advice:
-        output.write(advice.wrapped(entry.advice, width))
+        output.write(wrapped(entry.advice, width))
         output.write()
     if entry.answer is not None:
         from medqa_tui.cli.render import AnswerPrinter
@@ -256,7 +255,7 @@ def _print(entry: Entry) -> None:
         with diagnostics.StatusLine() as line:
             AnswerPrinter(line).finish(entry.answer)
     elif entry.text:
-        output.write(advice.wrapped(entry.text, width))
+        output.write(wrapped(entry.text, width))
     diagnostics.note(f"Question {entry.id}, asked {local(entry.asked)}: {status(entry)}.")
 
 

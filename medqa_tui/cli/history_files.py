@@ -10,7 +10,8 @@ import typer
 
 from medqa_tui.cli import diagnostics, options, output
 from medqa_tui.cli.files import write_private
-from medqa_tui.cli.history_shared import Since, counted, find, open_store, parse_since
+from medqa_tui.cli.history_shared import Since, find, open_store, parse_since
+from medqa_tui.cli.words import counted
 from medqa_tui.errors import ExitCode, MedQAError, UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ def export(
     if options.current(ctx).json:
         output.emit_record({"path": str(target), "format": chosen.value, "entries": len(entries)})
     else:
-        diagnostics.note(f"{counted(len(entries))} written to {target}, for your eyes only.")
+        diagnostics.note(
+            f"{counted(len(entries), 'question')} written to {target}, for your eyes only."
+        )
     return ExitCode.OK
 
 
@@ -78,7 +81,7 @@ def import_(
     if options.current(ctx).json:
         output.emit_record({"added": added, "known": known})
     else:
-        diagnostics.note(f"{counted(added)} added; {known} were here already.")
+        diagnostics.note(f"{counted(added, 'question')} added; {known} were here already.")
     return ExitCode.OK
 
 

@@ -85,8 +85,3 @@ def row(entry: Entry) -> dict[str, Any]:
         "pinned": entry.pinned,
         "question": entry.question,
     }
-
-
-def counted(number: int, of: str = "question") -> str:
-    """Return a number with what it counts: `1 question`, `2 questions`."""
-    return f"{number} {of}" if number == 1 else f"{number} {of}s"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from medqa_tui.cli import advice, diagnostics, output, terminal
+from medqa_tui.cli import diagnostics, output, terminal
 from medqa_tui.cli.passages import source_line
+from medqa_tui.cli.words import wrapped
 from medqa_tui.domain import Answer, AnswerStatus, GeneratorKind
 from medqa_tui.errors import ExitCode, MedQAError
 from medqa_tui.events import (
@@ -96,7 +97,7 @@ class AnswerPrinter:
         self._line.pause()
         if self._data:
             if not self._written and answer.text:
-                output.write(advice.wrapped(answer.text, terminal.text_width(sys.stdout)))
+                output.write(wrapped(answer.text, terminal.text_width(sys.stdout)))
             self._prose.end()
             if answer.closed_book and answer.sentences:
                 output.write(f"\n{SHORT}", style="bold")

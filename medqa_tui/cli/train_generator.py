@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medqa_tui.cli import choosing, diagnostics, options, output, terminal, training
+from medqa_tui.cli.words import counted
 from medqa_tui.errors import ExitCode, NotSetUpError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from medqa_tui.models.active import Active
     from medqa_tui.paths import Paths
     from medqa_tui.training.generator import Trained
@@ -155,51 +159,51 @@ def _active(paths: Paths, profile: str) -> Active:
 def tell_data(prepared: Prepared) -> None:
     """Say what is learnt from, and what measures the run."""
     training.tell_sources(prepared.sources)
-    parted = prepared.parted
+    parted, silent = prepared.parted, prepared.abstaining
+    teaching = f"; {silent} of them teach it to say when the passages hold no answer"
     diagnostics.note(
-        f"{len(parted.train)} to learn from, {prepared.abstaining} of them unanswerable; "
-        f"{len(parted.held)} of {parted.topics} other topics measure the run; {parted.near} left "
-        "out because they nearly repeat one of those."
+        f"It learns from {counted(len(parted.train), 'example')}{teaching if silent else ''}."
     )
+    if parted.held:
+        diagnostics.note(
+            f"Kept out, to measure the run: {counted(len(parted.held), 'example')} on "
+            f"{counted(parted.topics, 'other topic')}. Left out, since they nearly repeat what is "
+            f"kept out: {parted.near}."
+        )
+    else:
+        diagnostics.note("Nothing is kept out, so the run is not measured; ten examples allow it.")
     if prepared.cut:
-        diagnostics.note(f"{prepared.cut} answers are cut to the length of a row.")
+        diagnostics.note(f"Cut to fit a row (max_tokens): {counted(prepared.cut, 'answer')}.")
     if prepared.left_out:
-        diagnostics.note(f"{prepared.left_out} are left out: their prompts fill a whole row.")
+        diagnostics.note(
+            f"Left out: {counted(prepared.left_out, 'example')} whose question and passages alone "
+            "fill a row (max_tokens)."
+        )
 
 
 def _tell_plan(ctx: typer.Context, wanted: Wanted, prepared: Prepared) -> None:
     from medqa_tui.training.generator import measure_step, total_steps
-    from medqa_tui.training.progress import duration
 
     with diagnostics.StatusLine("Measuring one step"):
         cost = measure_step(wanted.task(), prepared.batches)
-    steps, rate = total_steps(len(prepared.batches), wanted.preset), cost.tokens / cost.seconds
-    record = {
-        "steps": steps,
-        "examples": len(prepared.lessons),
-        "tokens": prepared.tokens,
-        "seconds_per_step": round(cost.seconds, 2),
-        "tokens_per_second": round(rate, 1),
-        "seconds": round(prepared.tokens / rate),
-        "memory_mb": round(cost.memory / 1e6),
-        "settings": asdict(wanted.preset),
-    }
-    if options.current(ctx).json:
-        output.emit_record(record)
-        return
-    rows = [
-        ("steps", str(steps)),
-        ("tokens", str(prepared.tokens)),
-        ("a step", f"{cost.seconds:.2f} s"),
-        ("tokens/s", f"{rate:.0f}"),
-        ("all of it", duration(prepared.tokens / rate)),
-        ("memory", f"{record['memory_mb']} MB"),
-    ]
-    output.table(("what", "value"), rows)
+    rate = cost.tokens / cost.seconds
+    training.tell_plan(
+        ctx,
+        training.Plan(
+            steps=total_steps(len(prepared.batches), wanted.preset),
+            reads={"examples": len(prepared.lessons), "tokens": prepared.tokens},
+            step=cost.seconds,
+            total=prepared.tokens / rate,
+            memory=cost.memory,
+            rate=rate,
+            settings=wanted.preset,
+        ),
+    )
 
 
 def _tell_outcome(ctx: typer.Context, wanted: Wanted, trained: Trained) -> None:
     from medqa_tui.training import curve
+    from medqa_tui.training.progress import duration
 
     if options.current(ctx).json:
         output.emit_record(
@@ -212,15 +216,23 @@ def _tell_outcome(ctx: typer.Context, wanted: Wanted, trained: Trained) -> None:
             }
         )
         return
-    rows = [
-        (str(step), f"{loss:.3f}", "validation" if points is trained.validation else "training")
-        for points in (trained.losses, trained.validation)
-        for step, loss in (points if points is trained.validation else points[-1:])
-    ]
-    output.table(("step", "loss", "on"), rows)
-    import sys
-
+    rows = [(step, _last(trained.losses, step), f"{loss:.3f}") for step, loss in trained.validation]
+    if rows:
+        output.table(("step", "training loss", "validation loss"), rows)
     unicode = terminal.can_show_unicode(sys.stderr)
-    diagnostics.note(f"Loss: {curve.line(trained.losses, unicode=unicode)}")
+    took = duration(trained.seconds)
+    diagnostics.note(f"{counted(trained.steps, 'step')} in {took}.")
+    if trained.losses:
+        (_, first), (_, last) = trained.losses[0], trained.losses[-1]
+        diagnostics.note(
+            f"Training loss from {first:.3f} to {last:.3f}: "
+            + curve.line(trained.losses, unicode=unicode)
+        )
     if trained.stopped_early:
         diagnostics.note("It ended early, since it no longer got better; its best is kept.")
+
+
+def _last(losses: Sequence[tuple[int, float]], step: int) -> str:
+    """Return the loss at `step` or just before."""
+    before = [loss for at, loss in losses if at <= step]
+    return f"{before[-1]:.3f}" if before else ""

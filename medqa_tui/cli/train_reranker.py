@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medqa_tui.cli import choosing, diagnostics, options, output, training
+from medqa_tui.cli.words import counted
 from medqa_tui.errors import ExitCode, NotSetUpError
 
 if TYPE_CHECKING:
@@ -124,36 +125,29 @@ def tell_data(prepared: Prepared) -> None:
     """Say what is learnt from, and what measures the run."""
     training.tell_sources(prepared.sources)
     diagnostics.note(
-        f"{len(prepared.groups)} questions asked, {prepared.pairs} pairs; "
-        f"{len(prepared.validation)} other questions measure the run."
+        f"It learns from {counted(prepared.pairs, 'pair')} of question and passage, of "
+        f"{counted(len(prepared.groups), 'question')}; "
+        f"{counted(len(prepared.validation), 'question')} kept out to measure the run."
     )
 
 
 def _tell_plan(ctx: typer.Context, wanted: Wanted, prepared: Prepared) -> None:
-    from medqa_tui.training.progress import duration
     from medqa_tui.training.reranker import measure_step
 
-    cost = measure_step(wanted.base, prepared.groups, wanted.preset, wanted.torch_device())
-    total = cost.seconds * wanted.preset.steps
-    record = {
-        "steps": wanted.preset.steps,
-        "pairs": prepared.pairs,
-        "seconds_per_step": round(cost.seconds, 2),
-        "seconds": round(total),
-        "memory_mb": round(cost.memory / 1e6),
-        "settings": asdict(wanted.preset),
-    }
-    if options.current(ctx).json:
-        output.emit_record(record)
-        return
-    rows = [
-        ("steps", str(record["steps"])),
-        ("pairs", str(record["pairs"])),
-        ("a step", f"{cost.seconds:.2f} s"),
-        ("all of it", duration(total)),
-        ("memory", f"{record['memory_mb']} MB"),
-    ]
-    output.table(("what", "value"), rows)
+    preset = wanted.preset
+    with diagnostics.StatusLine("Measuring one step"):
+        cost = measure_step(wanted.base, prepared.groups, preset, wanted.torch_device())
+    training.tell_plan(
+        ctx,
+        training.Plan(
+            steps=preset.steps,
+            reads={"pairs": prepared.pairs},
+            step=cost.seconds,
+            total=cost.seconds * preset.steps,
+            memory=cost.memory,
+            settings=preset,
+        ),
+    )
 
 
 def _tell_outcome(ctx: typer.Context, wanted: Wanted, outcome: Outcome) -> None:

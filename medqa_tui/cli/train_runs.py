@@ -58,12 +58,24 @@ def recorded(
 
 def telling(line: diagnostics.StatusLine, record: Tell) -> Tell:
     """Return what shows an event on the status line and writes it down."""
+    show = showing(line)
 
     def tell(event: TrainEvent) -> None:
-        line.show(event.message, event.done / event.total if event.total else None)
+        show(event)
         record(event)
 
     return tell
+
+
+def showing(line: diagnostics.StatusLine, before: str = "") -> Tell:
+    """Return what shows an event on the status line, after the words `before`."""
+
+    def show(event: TrainEvent) -> None:
+        # What counts its steps needs no percentage too.
+        share = event.done / event.total if event.total and not event.counts else None
+        line.show(before + event.message, share)
+
+    return show
 
 
 def command(ctx: typer.Context) -> int:

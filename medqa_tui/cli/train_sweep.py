@@ -15,6 +15,7 @@ from medqa_tui.cli import (
     options,
     train_generator,
     train_reranker,
+    train_runs,
     train_study,
     training,
 )
@@ -267,7 +268,7 @@ def _sweep(
         elsewhere = sweeping.at_work(study)
         if not elsewhere:
             with diagnostics.StatusLine("Making the adapter") as line:
-                best = sweeping.make_adapter(whole, study, _shown(line), cancel)
+                best = sweeping.make_adapter(whole, study, train_runs.showing(line), cancel)
     train_study.tell_study(ctx, study, asked.storage)
     if elsewhere:
         diagnostics.note(
@@ -291,13 +292,6 @@ def _prepared(kind: str, wanted: Any, study: str, cancel: threading.Event) -> An
         raise SweepStopped(study) from None
 
 
-def _shown(line: diagnostics.StatusLine, before: str = "") -> Callable[[TrainEvent], None]:
-    def show(event: TrainEvent) -> None:
-        line.show(before + event.message, event.done / event.total if event.total else None)
-
-    return show
-
-
 def _run(whole: Sweep, cancel: threading.Event) -> optuna.Study:
     from medqa_tui.training import sweep as sweeping
 
@@ -305,6 +299,6 @@ def _run(whole: Sweep, cancel: threading.Event) -> optuna.Study:
 
         def on_event(number: int, limit: int, event: TrainEvent) -> None:
             # A trial that is tried again has a number beyond the last.
-            _shown(line, f"Trial {number} ({limit} in all): ")(event)
+            train_runs.showing(line, f"Trial {number} ({limit} in all): ")(event)
 
         return sweeping.run(whole, on_event, train_study.tell_trial, cancel)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from medqa_tui.cli import diagnostics, interrupt, options, train_runs
+from medqa_tui.cli import diagnostics, interrupt, options, output, train_runs
+from medqa_tui.cli.words import counted
 from medqa_tui.errors import MedQAError, NotSetUpError, UsageError
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from medqa_tui.models.records import InstallRecord
     from medqa_tui.training.job import Job, Tell
     from medqa_tui.training.sources import Source
@@ -228,6 +232,10 @@ def carry_out(
         Stopped: Ctrl-C was pressed, or the run was asked to end.
     """
     jobs, cancel = jobs_of(kind), Event()
+    if resume:
+        from medqa_tui.training.job import require_checkpoint
+
+        require_checkpoint(wanted.work)
     with (
         interrupt.first_calls(cancel.set),
         train_runs.recorded(
@@ -243,12 +251,65 @@ def carry_out(
             return jobs.run(wanted, data, resume=resume, on_event=tell, cancel=cancel)
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will take, from one measured step.
+
+    Attributes:
+        reads: What it reads in all, by what is counted.
+        step: Seconds of a step.
+        total: Seconds of the whole run.
+        memory: Bytes.
+        rate: Tokens a second, where they are counted.
+        settings: The preset, as it was changed.
+    """
+
+    steps: int
+    reads: Mapping[str, int]
+    step: float
+    total: float
+    memory: int
+    settings: DataclassInstance
+    rate: float | None = None
+
+
+def tell_plan(ctx: typer.Context, plan: Plan) -> None:
+    """Write what a run will take."""
+    from medqa_tui.training.progress import duration
+
+    if options.current(ctx).json:
+        rate = {} if plan.rate is None else {"tokens_per_second": round(plan.rate, 1)}
+        output.emit_record(
+            {
+                "steps": plan.steps,
+                **plan.reads,
+                "seconds_per_step": round(plan.step, 2),
+                **rate,
+                "seconds": round(plan.total),
+                "memory_mb": round(plan.memory / 1e6),
+                "settings": asdict(plan.settings),
+            }
+        )
+        return
+    rows = [
+        ("steps", f"{plan.steps:,}"),
+        *((what, f"{count:,}") for what, count in plan.reads.items()),
+        ("time of a step", f"{plan.step:.2f} s"),
+        *([] if plan.rate is None else [("tokens a second", f"{plan.rate:.0f}")]),
+        ("time in all", duration(plan.total)),
+        ("memory", f"{plan.memory / 1e9:.1f} GB"),
+    ]
+    output.table(("what", "value"), rows)
+    diagnostics.note("Nothing was trained. To begin: the same command without --dry-run")
+
+
 def tell_sources(sources: Sequence[Source]) -> None:
     """Say how much each source gives, and what was left out of it."""
     for source in sources:
         refused = sum(source.heldout.values())
-        left = ", ".join(f"{count} {why}" for why, count in source.skipped.items() if count)
+        left = [f"{why} ({count})" for why, count in source.skipped.items() if count]
         diagnostics.note(
-            f"{source.name}: {len(source.examples)} examples; {refused} left out because they "
-            "touch held-out topics" + (f"; {left}" if left else "") + "."
+            f"{source.name}: {counted(len(source.examples), 'example')}. Left out: "
+            + ", ".join([f"on held-out topics ({refused})", *left])
+            + "."
         )

@@ -21,6 +21,7 @@ _SHORTEST = 8
 """Tokens of an answer that must find room, its end mark among them."""
 
 _WIDTH = 64
+_STEP = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def encode(
         UsageError: No lesson has room.
     """
     chat = Chat(tokenizer, plain=seq2seq)
-    rows, cut = [], 0
+    rows, cut, needs = [], 0, []
     for lesson in lessons:
         said = tokenizer(lesson.answer, add_special_tokens=False)["input_ids"]
         asked = chat.render(lesson.messages)
@@ -94,6 +95,7 @@ def encode(
             room = max_tokens if len(asked) <= max_tokens else 0
         else:
             room = max_tokens - len(asked)
+        needs.append(max(len(asked), len(said) + 1) if seq2seq else len(asked) + len(said) + 1)
         if room < min(_SHORTEST, len(said) + 1):
             continue
         cut += len(said) >= room
@@ -103,10 +105,12 @@ def encode(
         else:
             rows.append(Row((*asked, *answer), (*([IGNORED] * len(asked)), *answer)))
     if not rows:
+        enough = -(-max(needs) // _STEP) * _STEP
         raise UsageError(
             "Nothing of any answer would be learnt.",
-            f"All {len(lessons)} prompts fill the {max_tokens} tokens of a row.",
-            f"Allow more: --set max_tokens={2 * max_tokens}",
+            f"All {len(lessons)} prompts fill the {max_tokens} tokens of a row; with its answer "
+            f"the longest has {max(needs)}.",
+            f"Allow more: --set max_tokens={enough}",
         )
     return Encoded(tuple(rows), cut, len(lessons) - len(rows))
 

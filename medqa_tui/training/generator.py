@@ -14,7 +14,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch.nn import functional
 from torch.utils.data import Dataset
-from transformers import AutoTokenizer, Trainer, TrainingArguments, set_seed
+from transformers import AutoConfig, AutoTokenizer, Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
 from medqa_tui.errors import MedQAError, UsageError
@@ -33,6 +33,10 @@ from medqa_tui.training.generator_presets import GeneratorPreset, Method
 from medqa_tui.training.job import fitting, no_memory
 from medqa_tui.training.progress import Stopped, TrainEvent
 from medqa_tui.training.watching import CHECKPOINTS, Best, Watch, last_checkpoint
+
+_KEPT = 20
+"""Bytes that a layer keeps of each number of a token's vector until the way back: at least ten
+vectors, of 16 bits."""
 
 LogEvent = Callable[[TrainEvent], None]
 
@@ -156,8 +160,11 @@ def _has_4bit(module: Any) -> bool:
     return getattr(getattr(module, "weight", None), "quant_state", None) is not None
 
 
-def build_model(task: Task) -> Any:
+def build_model(task: Task, tokens: int = 0) -> Any:
     """Return the model with what is to be learnt on it; it is in training mode.
+
+    Args:
+        tokens: Of the largest batch, padding among them.
 
     Raises:
         UsageError: The weights are saved in 4 bits, and the method needs whole ones.
@@ -171,7 +178,7 @@ def build_model(task: Task) -> Any:
             f"{task.base.name} cannot be trained with method = {preset.method}.",
             "Train an adapter on them: --set method=qlora",
         )
-    require_memory(task)
+    require_memory(task, tokens)
     set_seed(preset.seed)
     options: dict[str, Any] = {"dtype": torch.float32, "local_files_only": True}
     if task.method is Method.QLORA:
@@ -195,23 +202,35 @@ def build_model(task: Task) -> Any:
     return model.train()
 
 
-def require_memory(task: Task) -> None:
+def require_memory(task: Task, tokens: int) -> None:
     """Refuse what cannot fit, before anything is loaded.
 
+    Args:
+        tokens: Of the largest batch.
+
     Raises:
-        MedQAError: The weights alone, with what an optimizer keeps of them, need more.
+        MedQAError: The weights, with what an optimizer keeps of them, and the least that a batch
+            leaves behind for the way back, need more.
     """
     import psutil
 
     size = sum(path.stat().st_size for path in task.base.glob("*.safetensors"))
     # Whole weights have a gradient and two moments beside them, and files may be in 16 bits.
-    times = {Method.QLORA: 1.3, Method.LORA: 2.5, Method.FULL: 8.0}[task.method]
+    needed = size * {Method.QLORA: 1.3, Method.LORA: 2.5, Method.FULL: 8.0}[task.method]
+    if tokens:
+        config = AutoConfig.from_pretrained(task.base, local_files_only=True)
+        needed += tokens * config.num_hidden_layers * config.hidden_size * _KEPT
     if task.device == "cuda":
         free = int(torch.cuda.mem_get_info()[0])
     else:
         free = int(psutil.virtual_memory().available)
-    if size * times > free:
-        raise no_memory(f"About {size * times / 1e9:.1f} GB are needed, {free / 1e9:.1f} are free.")
+    if needed > free:
+        raise no_memory(f"{needed / 1e9:.1f} GB or more are needed, {free / 1e9:.1f} are free.")
+
+
+def _largest(made: Sequence[list[Row]]) -> int:
+    """Return the tokens of the largest batch, padding among them."""
+    return max(len(batch) * max(len(row.inputs) for row in batch) for batch in made)
 
 
 def require_gradients(model: Any) -> None:
@@ -252,7 +271,7 @@ def train(
         MedQAError: Memory ran out.
     """
     tokenizer = AutoTokenizer.from_pretrained(task.base, local_files_only=True)
-    model = build_model(task)
+    model = build_model(task, _largest(made))
     checkpoint = last_checkpoint(work) if resume else None
     if not resume:
         shutil.rmtree(work / CHECKPOINTS, ignore_errors=True)
@@ -352,7 +371,7 @@ def measure_step(task: Task, made: Sequence[list[Row]]) -> StepCost:
     import psutil
 
     tokenizer = AutoTokenizer.from_pretrained(task.base, local_files_only=True)
-    model = build_model(task)
+    model = build_model(task, _largest(made))
     order = sorted(made, key=lambda batch: sum(len(row.inputs) for row in batch))
     # The longest shows the memory and prepares the kernels; the middle one is timed.
     took = 0.0

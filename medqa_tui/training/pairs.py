@@ -59,7 +59,7 @@ def read_pairs(name: str, data: Path | None, store: Path | None = None) -> Sourc
     elif name != MEDQUAD and Path(name).is_file():
         source = _file(Path(name), data)
     else:
-        return read_source(name, data, store)
+        return read_source(name, data, store, named=(CORE,))
     if not source.examples:
         refused = sum(source.heldout.values())
         left = ", ".join(f"{count} with {why}" for why, count in source.skipped.items() if count)

@@ -88,7 +88,7 @@ def read_preset(
     if name not in known:
         near = get_close_matches(name, known, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"Choose one of: {', '.join(known)}."
-        raise UsageError("There is no such preset.", f"{name!r}.", hint)
+        raise UsageError("There is no such preset:", f"{name}.", hint)
     table = _table(name)
     table.pop("kind")
     types = {field.name: type(table[field.name]) for field in fields(shape)}
@@ -96,7 +96,7 @@ def read_preset(
         if key not in types:
             near = get_close_matches(key, types, n=1)
             hint = f"Did you mean {near[0]}?" if near else f"Settings: {', '.join(types)}."
-            raise UsageError("A preset has no such setting.", f"{key!r}.", hint)
+            raise UsageError("A preset has no such setting:", f"{key}.", hint)
         table[key] = _value(key, text, types[key])
     preset = shape(**table)
     require_known(preset, "schedule", Schedule)

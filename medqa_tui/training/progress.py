@@ -30,6 +30,11 @@ class TrainEvent:
     validation: float | None = None
 
     @property
+    def counts(self) -> bool:
+        """Whether the message says how many steps are done."""
+        return self.loss is not None or self.validation is not None
+
+    @property
     def message(self) -> str:
         """The event in words."""
         if self.validation is not None:

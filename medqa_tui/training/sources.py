@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,9 @@ class Source:
     skipped: Mapping[str, int] = field(default_factory=dict)
 
 
-def read_source(name: str, data: Path | None, store: Path | None = None) -> Source:
+def read_source(
+    name: str, data: Path | None, store: Path | None = None, *, named: Sequence[str] = ()
+) -> Source:
     """Return the examples of `medquad`, of `starter`, of an added corpus, or of a JSONL file.
 
     An added corpus may be called like something else here: `corpus:medquad` is always the corpus,
@@ -98,6 +101,7 @@ def read_source(name: str, data: Path | None, store: Path | None = None) -> Sour
     Args:
         data: The folder that holds MedQuAD, its split and the held-out topics.
         store: The file of the added corpora.
+        named: More names that the caller knows, for who mistyped one.
 
     Raises:
         UsageError: There is no such source, or nothing in it can be trained on.
@@ -112,10 +116,12 @@ def read_source(name: str, data: Path | None, store: Path | None = None) -> Sour
     elif store is not None and _is_added(added, store):
         source = _corpus(added, store, data)
     else:
+        known = (*named, STARTER, MEDQUAD)
+        near = get_close_matches(name, known, n=1)
         raise UsageError(
-            "There is no such training data.",
-            f"{name} is neither {MEDQUAD}, nor {STARTER}, nor an added corpus, nor a file.",
-            f"medqa-tui train reranker --data {STARTER}",
+            "There is no such training data:",
+            f"{name}. It is none of {', '.join(known)}, no added corpus and no file.",
+            f"Did you mean {near[0]}?" if near else "medqa-tui corpus list",
         )
     if not source.examples:
         refused = sum(source.heldout.values())
@@ -325,7 +331,8 @@ def json_rows(path: Path, shape: str) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise bad_row(path, f"line {number}: {error}", shape) from error
+            at = f", column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+            raise bad_row(path, f"line {number}{at}: not valid JSON", shape) from error
         if not isinstance(row, dict):
             raise bad_row(path, f"line {number}: not an object", shape)
         yield number, row

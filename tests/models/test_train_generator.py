@@ -340,7 +340,9 @@ def test_what_cannot_be_trained_is_refused_in_words(llama, t5):
     tokenizer = tokenizer_of(llama)
     with pytest.raises(UsageError, match="Nothing of any answer") as caught:
         to_ids(LESSONS, tokenizer, tokenizer.eos_token_id, 16, seq2seq=False)
-    assert caught.value.hint == "Allow more: --set max_tokens=32"
+    enough = int(caught.value.hint.removeprefix("Allow more: --set max_tokens="))
+    assert len(rows_of(llama, enough).rows) == len(LESSONS)
+    assert rows_of(llama, enough).cut == 0
 
 
 def test_a_model_that_cannot_fit_is_refused_before_it_is_loaded(tmp_path):
@@ -350,4 +352,11 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_loaded(tmp_path):
         file.truncate(2 * 10**12)
     with pytest.raises(MedQAError, match="not enough memory") as caught:
         training.build_model(training.Task(tmp_path, preset("classic")))
-    assert "16000.0 GB are needed" in caught.value.detail
+    assert "16000.0 GB or more are needed" in caught.value.detail
+
+
+def test_a_batch_that_cannot_fit_is_refused_before_it_is_tried(llama):
+    vast = [[Row((5,) * 10**6, (5,))] * 200]
+    with pytest.raises(MedQAError, match="not enough memory") as caught:
+        training.measure_step(training.Task(llama, preset()), vast)
+    assert "--set batch=1" in caught.value.hint

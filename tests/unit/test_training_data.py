@@ -200,6 +200,9 @@ def test_what_another_run_is_writing_stays(tmp_path):
 def test_no_data_is_said(tmp_path):
     with pytest.raises(UsageError, match="no such training data"):
         read_source(str(tmp_path / "absent.jsonl"), None)
+    with pytest.raises(UsageError) as caught:
+        read_source("startr", None)
+    assert caught.value.hint == "Did you mean starter?"
     with pytest.raises(UsageError, match="MedQuAD is not where") as caught:
         read_source("medquad", tmp_path)
     assert "medquad_split.tsv" in caught.value.detail
