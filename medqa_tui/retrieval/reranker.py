@@ -16,6 +16,7 @@ from medqa_tui.errors import MedQAError
 from medqa_tui.models.loading import one_at_a_time
 from medqa_tui.models.records import InstallRecord
 from medqa_tui.models.shipped import CARD_NAME, adapter_problems
+from medqa_tui.retrieval.blending import Blend
 
 if TYPE_CHECKING:
     import torch
@@ -38,12 +39,12 @@ class Reading:
 
     Attributes:
         max_tokens: Tokens of question and passage together; the passage is cut to fit.
-        retrieval_weight: What retrieval's score counts beside the model's; 0 for a model that is
-            used alone.
+        blend: How its scores and the search's own make one order; None for a model that is used
+            alone.
     """
 
     max_tokens: int = _MAX_TOKENS
-    retrieval_weight: float = 0.0
+    blend: Blend | None = None
 
 
 class Reranker:
@@ -86,7 +87,7 @@ class Reranker:
         # Whatever a damaged or foreign folder makes these libraries raise, the user gets words.
         except Exception as error:
             raise _unusable(folder, str(error)) from error
-        reading = Reading(min(reading.max_tokens, most), reading.retrieval_weight)
+        reading = Reading(min(reading.max_tokens, most), reading.blend)
         return cls(model, tokenizer, reading, device)
 
     @property
@@ -95,9 +96,9 @@ class Reranker:
         return DEPTH_GPU if self.device.startswith("cuda") else DEPTH_CPU
 
     @property
-    def retrieval_weight(self) -> float:
-        """What retrieval's score counts beside this model's: see `fused`."""
-        return self.reading.retrieval_weight
+    def blend(self) -> Blend | None:
+        """How this model's scores and the search's make one order; None: by its scores alone."""
+        return self.reading.blend
 
     def score(self, query: str, texts: Sequence[str]) -> list[float]:
         """Return one score a text, higher is better, in the order of `texts`."""
@@ -121,15 +122,6 @@ class Reranker:
                 for n, logit in zip(rows, logits, strict=True):
                     scores[n] = logit
         return scores
-
-
-def fused(scores: Sequence[float], retrieved: Sequence[float], weight: float) -> list[float]:
-    """Return reranker's scores + weight x retrieval's, by which the passages are ordered.
-
-    Both see what the other does not: on MedQuAD and on Medication QA the sum was better than
-    either at every depth. The weight comes from the adapter's card.
-    """
-    return [score + weight * own for score, own in zip(scores, retrieved, strict=True)]
 
 
 def encode_pairs(tokenizer: Any, queries: list[str], texts: list[str], max_tokens: int) -> Any:
@@ -211,7 +203,8 @@ def _base_of(folder: Path, base_folder: Path | None) -> Path:
 
 def _reading(folder: Path) -> Reading:
     card = json.loads((folder / CARD_NAME).read_bytes())
-    return Reading(int(card["max_tokens"]), float(card["retrieval_weight"]))
+    blend = {key: float(value) for key, value in card.get("blend", {}).items()}
+    return Reading(int(card["max_tokens"]), Blend(**blend))
 
 
 def _unusable(folder: Path, why: str) -> MedQAError:

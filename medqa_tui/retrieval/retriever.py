@@ -12,6 +12,7 @@ from medqa_tui.corpus.store import CorpusStore
 from medqa_tui.domain import Evidence, Passage, Scope
 from medqa_tui.retrieval import lexical
 from medqa_tui.retrieval.agreement import Difference, differences
+from medqa_tui.retrieval.blending import Blend
 from medqa_tui.retrieval.candidates import Candidates
 from medqa_tui.retrieval.dense import DenseIndex
 from medqa_tui.retrieval.embedder import TextEmbedder
@@ -21,7 +22,6 @@ from medqa_tui.retrieval.manifest import REBUILD, IndexManifest
 from medqa_tui.retrieval.proximity import pair_scores
 from medqa_tui.retrieval.reading import Reading
 from medqa_tui.retrieval.relevance import is_relevant
-from medqa_tui.retrieval.reranker import fused
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +44,7 @@ class PairScorer(Protocol):
     def depth(self) -> int: ...
 
     @property
-    def retrieval_weight(self) -> float: ...
+    def blend(self) -> Blend | None: ...
 
     def score(self, query: str, texts: Sequence[str]) -> list[float]: ...
 
@@ -253,9 +253,11 @@ class Retriever:
         texts = [_shown(passages[index.ids[position]]) for position in head]
         scores = reranker.score(query, texts)
         found.rerank = dict(zip(head, scores, strict=True))
-        retrieved = found.fused or found.dense
-        own = [retrieved.get(position, 0.0) for position in head]
-        by = dict(zip(head, fused(scores, own, reranker.retrieval_weight), strict=True))
+        if reranker.blend is not None:
+            retrieved = found.fused or found.dense
+            own = [retrieved.get(position, 0.0) for position in head]
+            scores = reranker.blend.scores(scores, own)
+        by = dict(zip(head, scores, strict=True))
         # Stable: equal scores keep the order of fusion. What was not scored follows.
         head = sorted(head, key=lambda position: -by[position])
         found.order = head + [p for p in found.order if p not in found.rerank]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import statistics
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medqa_tui.retrieval.blending import Blend
 from medqa_tui.training import runcard
 from medqa_tui.training.groups import (
     Group,
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from medqa_tui.training.reranker import Run
 
 DEPTH = 16
-WEIGHTS = (0.0, 2.0, 4.0, 8.0, 12.0, 16.0, 24.0, 32.0)
-"""Retrieval weights that are tried on the validation questions."""
+REACHES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
+"""Of `Blend.reach`: tried on the validation questions. They are like the training data, and such
+questions want more of the model than others do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,15 +118,15 @@ class Outcome:
     Attributes:
         before: MRR of the retrieval scores alone.
         alone: MRR of the reranker's scores alone.
-        fused: MRR of both, at the weight that was best.
-        retrieval_weight: That weight.
+        fused: MRR of both, blended as was best.
+        blend: How that is.
     """
 
     questions: int
     before: float
     alone: float
     fused: float
-    retrieval_weight: float
+    blend: Blend
 
 
 def run(
@@ -172,22 +174,23 @@ def run(
 
 
 def measured(groups: Sequence[Group], scores: Sequence[Sequence[float]]) -> Outcome:
-    """Return MRR before and after, and the retrieval weight that is best on these questions."""
+    """Return MRR before and after, and the blend that is best on these questions."""
     if not groups:
-        return Outcome(0, 0.0, 0.0, 0.0, RETRIEVAL_WEIGHT)
+        return Outcome(0, 0.0, 0.0, 0.0, Blend())
+    absent = round(statistics.fmean(score for logits in scores for score in logits), 2)
 
-    def mrr(weight: float, own: float) -> float:
-        return statistics.fmean(
-            reciprocal_rank([own * s + weight * r for s, r in zip(mine, group.scores, strict=True)])
-            for group, mine in zip(groups, scores, strict=True)
+    def mrr(blend: Blend) -> float:
+        return mean(
+            blend.scores(logits, group.scores) for group, logits in zip(groups, scores, strict=True)
         )
 
-    best = max(WEIGHTS, key=lambda weight: mrr(weight, 1.0))
-    return Outcome(len(groups), mrr(1.0, 0.0), mrr(0.0, 1.0), mrr(best, 1.0), best)
+    def mean(ordered: Iterable[Sequence[float]]) -> float:
+        return statistics.fmean(map(reciprocal_rank, ordered))
 
-
-RETRIEVAL_WEIGHT = 8.0
-"""Where there are no validation questions to choose by."""
+    best = max((Blend(reach, absent) for reach in REACHES), key=mrr)
+    return Outcome(
+        len(groups), mean(group.scores for group in groups), mean(scores), mrr(best), best
+    )
 
 
 def reciprocal_rank(scores: Sequence[float]) -> float:
@@ -208,7 +211,7 @@ def _card(
         # A re-ranker reads no prompt.
         "template_sha256": "",
         "max_tokens": preset.max_tokens,
-        "retrieval_weight": outcome.retrieval_weight,
+        "blend": asdict(outcome.blend),
         "pairs": prepared.pairs,
         "seconds": round(trained.seconds),
         "validation": {

@@ -7,8 +7,9 @@
 
 The arms are those of the program, over an index that it builds; each row is compared with the
 better arm by a paired bootstrap over the questions. `--rerank DEPTH` adds the re-ranker, which is
-compared with this program without it. `--work FOLDER` keeps the indexes: encoding takes most of the
-time. The data are in the folder that MEDQA_BENCH_DATA names.
+compared with this program without it; `--brief` leaves the program's parts out. `--work FOLDER`
+keeps the indexes: encoding takes most of the time. The data are in the folder that MEDQA_BENCH_DATA
+names.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ class RememberingReranker:
         self._reranker = reranker
         self._pairs: dict[tuple[str, str], float] = {}
         self.depth = reranker.depth
-        self.retrieval_weight = reranker.retrieval_weight
+        self.blend = reranker.blend
 
     def score(self, query: str, texts: Sequence[str]) -> list[float]:
         new = [text for text in texts if (query, text) not in self._pairs]
@@ -352,6 +353,7 @@ def main() -> None:
     options.add_argument("--measures", type=int, nargs="*", default=[1, 2, 3, 4, 5])
     options.add_argument("--rerank", type=int, nargs="*", default=[], help="passages re-ranked")
     options.add_argument("--reranker", default="medqa-rerank", help="a shipped name or a folder")
+    options.add_argument("--brief", action="store_true", help="only both arms and this program")
     options.add_argument("--queries", type=int, help="only the first so many of each measure")
     chosen = options.parse_args()
     home()
@@ -365,7 +367,8 @@ def main() -> None:
         RememberingReranker(Reranker.load(folder, base_folder=base)) if chosen.rerank else None
     )
     reranked = [Way(f"re-ranked, depth {n}", "hybrid", depth=n) for n in sorted(chosen.rerank)]
-    ways = [*WAYS, *reranked]
+    plain = [way for way in WAYS if not chosen.brief or way.name in {"BM25", "dense", OURS}]
+    ways = [*plain, *reranked]
     rows, meds = read("medquad.jsonl.gz"), read("medication_qa_2019.jsonl.gz")
     columns: dict[str, dict[str, str]] = {}
     known: dict[tuple[str, str, str], list[str]] = {}

@@ -13,6 +13,7 @@ from dataclasses import replace
 import pytest
 
 from medqa_tui.errors import MedQAError
+from medqa_tui.retrieval.blending import Blend
 from medqa_tui.retrieval.reranker import Reranker, encode_pairs
 from medqa_tui.training import reranker as training
 from medqa_tui.training.groups import Group
@@ -93,7 +94,7 @@ def adapter(run, base, tmp_path_factory):
         "attribution": "none",
         "template_sha256": "",
         "max_tokens": 32,
-        "retrieval_weight": 2.5,
+        "blend": {"reach": 0.5, "absent": -2},
     }
     write_card(folder, card)
     return folder
@@ -101,7 +102,7 @@ def adapter(run, base, tmp_path_factory):
 
 def test_the_adapter_comes_back_with_the_same_scores(run, base, adapter):
     reranker = Reranker.load(adapter, base_folder=base)
-    assert reranker.retrieval_weight == 2.5
+    assert reranker.blend == Blend(0.5, -2.0)
     assert reranker.reading.max_tokens == 32
     expected = training.score_groups(run, GROUPS, 32)
     for group, scores in zip(GROUPS, expected, strict=True):

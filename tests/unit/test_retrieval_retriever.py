@@ -36,7 +36,7 @@ class Longest:
     """A reranker that likes long texts."""
 
     depth = 3
-    retrieval_weight = 0.0
+    blend = None
 
     def __init__(self):
         self.seen = []
