@@ -189,11 +189,8 @@ def info(ctx: typer.Context, name: _Name) -> int:
     if options.current(ctx).json:
         output.emit_record({"adapter": display.row(found, active), "problems": problems})
         return ExitCode.OK
-    for label, value in display.facts(found, active, problems):
-        if value:
-            output.write(f"{label + ':':12}{value}")
-    for line in display.comparisons(paths, found):
-        output.write(f"{'Compared:':12}{line}")
+    output.facts(display.facts(found, active, problems), 12)
+    output.facts((("Compared", line) for line in display.comparisons(paths, found)), 12)
     display.say_community(found)
     return ExitCode.OK
 

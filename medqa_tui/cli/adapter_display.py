@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from medqa_tui.cli import diagnostics, output
 from medqa_tui.models.adapters import Kind
 from medqa_tui.models.base_names import same_base
+from medqa_tui.models.shipped import attribution
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -84,6 +85,7 @@ def facts(
     yield "Licence", adapter.licence or "its card names none"
     yield "Rank", str(adapter.rank or "")
     yield "Size", megabytes(adapter.size)
+    yield "Trained on", attribution(adapter.folder).removeprefix("Trained on ")
     yield "Data sets", ", ".join(adapter.card.datasets)
     yield "Reported", "; ".join(adapter.card.metrics)
     yield "Folder", str(adapter.folder)
@@ -132,9 +134,11 @@ def say_compared(paths: Paths, adapter: InstalledAdapter, before: Active | None)
         return
     found = compared.standing(paths, adapter, before)
     if found is None:
+        other = before.adapter or compared.BASE
+        than = "the model without an adapter" if before.adapter is None else other
         diagnostics.note(
-            f"It was not compared on this machine: medqa-tui adapter compare {adapter.name} "
-            f"{before.adapter or compared.BASE}"
+            f"Nobody has measured yet whether {adapter.name} answers better than {than}. "
+            f"To do so: medqa-tui adapter compare {adapter.name} {other}"
         )
     elif found.regressions:
         diagnostics.warn(" ".join(found.regressions))

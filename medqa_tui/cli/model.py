@@ -71,15 +71,11 @@ def info(ctx: typer.Context, name: _Name) -> int:
         return ExitCode.OK
     output.write(found.profile.title, style="bold")
     output.write(found.profile.use)
-    for label, value in _facts(found):
-        if value:
-            output.write(f"{label + ':':16}{value}")
+    output.facts(_facts(found), 16)
     for part in found.parts:
         output.write()
         output.write(f"{part.slot.value.capitalize()}: {part.id}", style="bold")
-        for label, value in _part_facts(part, name):
-            if value:
-                output.write(f"  {label + ':':14}{value}")
+        output.facts(_part_facts(part, name), 14, "  ")
     return ExitCode.OK
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from medqa_tui.cli import terminal
+from medqa_tui.cli.words import wrapped
 from medqa_tui.errors import MedQAError
 
 _failed = threading.Event()
@@ -100,6 +101,20 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
             for cell, size, end in zip(row, widths, right, strict=True)
         ]
         write("  ".join(aligned).rstrip(), style=style)
+
+
+def facts(pairs: Iterable[tuple[str, str]], width: int, indent: str = "") -> None:
+    """Write labels, each with its value beside it; those without a value are left out.
+
+    Args:
+        width: Columns of the labels.
+        indent: Stands before each.
+    """
+    for label, value in pairs:
+        if value:
+            line = f"{indent}{label + ':':{width}}{value}"
+            hanging = " " * (len(indent) + width)
+            write(wrapped(line, terminal.width(sys.stdout), hanging))
 
 
 def read_line(prompt: str) -> str:

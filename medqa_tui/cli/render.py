@@ -25,6 +25,8 @@ _GENERATORS = {
     GeneratorKind.EXTRACTIVE: "sentences quoted from the evidence",
 }
 
+_INDENT = "    "
+
 
 class Prose:
     """A paragraph that grows by sentences; on a terminal its lines break between words."""
@@ -146,12 +148,14 @@ class AnswerPrinter:
             if self._written or answer.text:
                 output.write()
             output.write(heading, style="bold")
+        width = terminal.width(sys.stdout)
         for item in shown:
-            output.write(source_line(item))
+            output.write(wrapped(source_line(item), width, _INDENT))
             if item.passage.url:
-                output.write(f"    {item.passage.url}", style="dim")
+                output.write(f"{_INDENT}{item.passage.url}", style="dim")
             if item.passage.terms:
-                output.write(f"    {', '.join(item.passage.terms)}", style="dim")
+                terms = f"{_INDENT}{', '.join(item.passage.terms)}"
+                output.write(wrapped(terms, width, _INDENT), style="dim")
 
 
 def _footer(answer: Answer) -> None:

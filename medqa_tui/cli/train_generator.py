@@ -81,8 +81,14 @@ def finish(wanted: Job, active: Active, *, use: bool) -> None:
     paths = get_paths()
     whole = wanted.output.parent == paths.models
     if not use:
-        how = "train it with --use" if whole else f"medqa-tui adapter use {wanted.name}"
-        diagnostics.note(f"It is in {wanted.output}. To answer with it: {how}")
+        diagnostics.note(f"It is in {wanted.output}.")
+        if whole:
+            diagnostics.note("To answer with it: train it with --use.")
+        else:
+            training.tell_use(wanted.name, "answer")
+            diagnostics.note(
+                f"To measure what it is worth: medqa-tui adapter compare {wanted.name} base"
+            )
         return
     if whole:
         replace(active, generator=wanted.name, adapter=None).write(paths)
@@ -160,7 +166,8 @@ def tell_data(prepared: Prepared) -> None:
     """Say what is learnt from, and what measures the run."""
     training.tell_sources(prepared.sources)
     parted, silent = prepared.parted, prepared.abstaining
-    teaching = f"; {silent} of them teach it to say when the passages hold no answer"
+    teach = "teaches" if silent == 1 else "teach"
+    teaching = f"; {silent} of them {teach} it to say when the passages hold no answer"
     diagnostics.note(
         f"It learns from {counted(len(parted.train), 'example')}{teaching if silent else ''}."
     )
@@ -220,8 +227,8 @@ def _tell_outcome(ctx: typer.Context, wanted: Wanted, trained: Trained) -> None:
     if rows:
         output.table(("step", "training loss", "validation loss"), rows)
     unicode = terminal.can_show_unicode(sys.stderr)
-    took = duration(trained.seconds)
-    diagnostics.note(f"{counted(trained.steps, 'step')} in {took}.")
+    rate = trained.tokens / max(trained.seconds, 1e-9)
+    diagnostics.note(f"Trained for {duration(trained.seconds)}, {rate:.0f} tokens/s.")
     if trained.losses:
         (_, first), (_, last) = trained.losses[0], trained.losses[-1]
         diagnostics.note(

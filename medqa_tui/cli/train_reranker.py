@@ -64,7 +64,8 @@ def command(
 def finish(ctx: typer.Context, name: str, folder: Path, *, use: bool) -> None:
     """Say where the adapter is, or search with it from now on."""
     if not use:
-        diagnostics.note(f"It is in {folder}. To search with it: medqa-tui adapter use {name}")
+        diagnostics.note(f"It is in {folder}.")
+        training.tell_use(name, "search")
         return
     from medqa_tui.config import load_settings
     from medqa_tui.paths import get_paths

@@ -81,7 +81,7 @@ def showing(line: diagnostics.StatusLine, before: str = "") -> Tell:
 def command(ctx: typer.Context) -> int:
     """List the trainings that are under way, and then those that ended, newest first."""
     from medqa_tui.paths import get_paths
-    from medqa_tui.training.runs import read_runs
+    from medqa_tui.training.runs import RunState, read_runs
 
     runs = read_runs(get_paths().trainings)
     if options.current(ctx).json:
@@ -95,6 +95,8 @@ def command(ctx: typer.Context) -> int:
     for run in runs:
         if run.words:
             diagnostics.note(f"{run.name}: {run.words}")
+        elif run.state is RunState.KILLED:
+            diagnostics.note(f"{run.name}: to go on with it, the same command with --resume.")
     return ExitCode.OK
 
 

@@ -303,6 +303,11 @@ def tell_plan(ctx: typer.Context, plan: Plan) -> None:
     diagnostics.note("Nothing was trained. To begin: the same command without --dry-run")
 
 
+def tell_use(name: str, what: str) -> None:
+    """Say how a new adapter comes into use, to answer or to search with."""
+    diagnostics.note(f"To {what} with it: medqa-tui adapter use {name}")
+
+
 def tell_sources(sources: Sequence[Source]) -> None:
     """Say how much each source gives, and what was left out of it."""
     for source in sources:

@@ -14,15 +14,23 @@ def counted(number: int, of: str) -> str:
     return f"{number:,} {of}" if number == 1 else f"{number:,} {of}s"
 
 
-def wrapped(text: str, width: int) -> str:
+def wrapped(text: str, width: int, indent: str = "") -> str:
     """Return `text` with its lines broken between words to fit `width` columns.
 
     A command at the end of a line is not broken.
+
+    Args:
+        indent: Stands before what goes on from the line above.
     """
     import textwrap
 
     held = _COMMAND.sub(lambda found: found[0].replace(" ", _HELD), text)
     return "\n".join(
-        textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+        textwrap.fill(
+            *(line, width),
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
         for line in held.splitlines()
     ).replace(_HELD, " ")

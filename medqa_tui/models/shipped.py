@@ -58,6 +58,14 @@ class AdapterCard:
             ) from error
 
 
+def attribution(folder: Path) -> str:
+    """Return whose data an adapter made by this program was trained on; empty if no card says."""
+    try:
+        return str(json.loads((folder / CARD_NAME).read_bytes())["attribution"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
 def shipped_folder(name: str) -> Path | None:
     """Return the folder of the adapter `name` inside the package, or None if none ships."""
     folder = Path(__file__).parent / "adapters" / name
