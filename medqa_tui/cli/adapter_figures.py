@@ -40,7 +40,8 @@ def _say_what(report: Report) -> None:
     fresh = sum(each.fresh for each in report.answered.values())
     diagnostics.note(
         f"{answerable} questions whose evidence answers, {unanswerable} whose does not; "
-        f"answers cut to {report.words} words; {fresh} answers were written now."
+        f"answers cut to {report.words} words; {fresh} answers were written now, those to the "
+        "safety cases among them."
     )
 
 

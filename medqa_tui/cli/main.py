@@ -233,8 +233,10 @@ def _usage(error: Any) -> UsageError:
     wrong = getattr(error, "option_name", None)
     if wrong is not None and ctx is not None and type(error).__name__ == "NoSuchOption":
         known = [name for param in ctx.command.params for name in param.opts]
-        near = difflib.get_close_matches(wrong, known, n=1)
-        hint = f"{path} {near[0]}" if near else f"{path} --help"
+        # Without the dashes, which make any two alike.
+        bare = {name.lstrip("-"): name for name in known}
+        near = difflib.get_close_matches(wrong.lstrip("-"), bare, n=1)
+        hint = f"{path} {bare[near[0]] if near else '--help'}"
         return UsageError("There is no such option:", f"{wrong}.", hint)
     # What a group says when it is called bare is its help already.
     hint = "" if type(error).__name__ == "NoArgsIsHelpError" else f"{path} --help"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medqa_tui.cli import diagnostics, options, output, terminal, training
-from medqa_tui.errors import ExitCode, UsageError
+from medqa_tui.errors import ExitCode, MedQAError
 
 if TYPE_CHECKING:
     import optuna
@@ -45,19 +45,41 @@ def show(
     """
     training.require_training("optuna")
     from medqa_tui.paths import get_paths
-    from medqa_tui.training import trials
     from medqa_tui.training.study import Storage, read_study
 
     place = Storage.of(get_paths(), name, storage)
     study = read_study(place)
-    if plot is not None and not trials.write_png(trials.importances(study), plot):
-        raise UsageError(
-            "There is nothing to draw.",
-            "Fewer than four trials came to their end, or matplotlib is not installed.",
-            "pip install 'medqa-tui[train]'",
-        )
     tell_study(ctx, study, place)
+    if plot is not None:
+        _draw(study, plot)
     return ExitCode.OK
+
+
+def _draw(study: optuna.Study, file: Path) -> None:
+    """Draw what mattered into `file`.
+
+    Raises:
+        MedQAError: Too few trials say, or the picture cannot be drawn or written.
+    """
+    from medqa_tui.training import study as studies
+    from medqa_tui.training import trials
+
+    training.require_training("matplotlib")
+    shares = trials.importances(study)
+    if not shares:
+        raise MedQAError(
+            "It cannot be said yet what mattered.",
+            f"That takes {trials.FEWEST} trials that came to their end, with losses that differ; "
+            f"there are {len(studies.whole(study))}.",
+            "the sweep's own command with more --trials",
+        )
+    try:
+        trials.write_png(shares, file)
+    except (OSError, ValueError) as error:
+        raise MedQAError(
+            "The picture cannot be written.", f"{file}: {error}.", "Give a PNG file: --plot FILE"
+        ) from error
+    diagnostics.note(f"What mattered is drawn in {file}.")
 
 
 def tell_trial(trial: FrozenTrial) -> None:

@@ -157,7 +157,7 @@ def _parsed(text: str, known: Sequence[str], preset: AnyPreset) -> tuple[str, Ch
     if key not in known:
         near = get_close_matches(key, known, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"Searchable: {', '.join(known)}."
-        raise UsageError("This setting cannot be searched.", f"{key!r}.", hint)
+        raise UsageError("This setting cannot be searched:", f"{key}.", hint)
     example = f"--search {key}=A,B,C or --search {key}=LOW:HIGH or {key}=LOW:HIGH:log"
     if not equals or not values.strip():
         raise UsageError("A search needs values.", f"--search {text}.", example)

@@ -16,7 +16,7 @@ from medqa_tui.training import study as studies
 from medqa_tui.training.study import Storage
 
 PNG = "importance.png"
-_FEWEST = 4
+FEWEST = 4
 
 _WORDS = {
     TrialState.COMPLETE: "finished",
@@ -76,11 +76,13 @@ def importances(study: optuna.Study) -> dict[str, float]:
     nothing where those are too few to say, or all alike.
     """
     done = studies.whole(study)
-    if len(done) < _FEWEST or len({trial.value for trial in done}) == 1:
+    if len(done) < FEWEST or len({trial.value for trial in done}) == 1:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return dict(get_param_importances(study, evaluator=PedAnovaImportanceEvaluator()))
+        shares = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+    # Those that mattered alike come in no order of their own.
+    return dict(sorted(shares.items(), key=lambda each: (-each[1], each[0])))
 
 
 def bar(share: float, width: int = 30, *, unicode: bool = True) -> str:
@@ -89,7 +91,12 @@ def bar(share: float, width: int = 30, *, unicode: bool = True) -> str:
 
 
 def write_png(shares: Mapping[str, float], path: Path) -> bool:
-    """Draw how much each setting mattered; return whether there is anything, and matplotlib."""
+    """Draw how much each setting mattered; return whether there is anything, and matplotlib.
+
+    Raises:
+        OSError: The file cannot be written.
+        ValueError: Its name ends like no kind of picture.
+    """
     if not shares or find_spec("matplotlib") is None:
         return False
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -105,6 +105,7 @@ def test_a_group_called_bare_shows_its_help_and_no_more(medqa: Program, group: s
         (["what is flu"], "what is flu", 'Try: medqa-tui ask "what is flu"'),
         (["ask", "--jsno", "x"], "--jsno", "Try: medqa-tui ask --json"),
         (["--offlin"], "--offlin", "Try: medqa-tui --offline"),
+        (["adapter", "use", "--none"], "--none", "Try: medqa-tui adapter use --help"),
         (["index", "verfy"], "verfy", "Try: medqa-tui index verify"),
         (["index", "nothing"], "nothing", "Try: medqa-tui index --help"),
         (["ask", "-k", "0", "x"], "-k", "Try: medqa-tui ask --help"),

@@ -196,6 +196,11 @@ def _shown(home, best):
     assert [line.split()[1] for line in lines[1:5]].count("best") == 1
     assert lines[6].split() == ["setting", "importance"]
     assert (home.data / "out.png").read_bytes().startswith(b"\x89PNG")
+    arguments, environment = command(home, "show", "tiny", "--plot", str(home.data / "out.txt"))
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == lines, "the table is there all the same"
+    assert "The picture cannot be written." in done.stderr
     arguments, environment = command(home, "show", "tiny", "--json")
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True)
     record = json.loads(done.stdout)
