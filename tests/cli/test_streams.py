@@ -110,6 +110,24 @@ def test_an_error_is_its_title_detail_and_hint(capsys: pytest.CaptureFixture[str
     )
 
 
+def test_notes_break_between_words_and_commands_do_not(screen: Screen) -> None:
+    command = "medqa-tui config set history.enabled false"
+    with on(screen):
+        diagnostics.note(f"{'word ' * 12}and to turn that off, type this: {command}")
+    said = screen.getvalue().replace("\x1b[2m", "").replace("\x1b[0m", "")
+    first, second = said.splitlines()
+    assert first == f"{'word ' * 12}and to turn that"
+    assert second == f"off, type this: {command}"
+
+
+def test_a_table_of_facts_hangs_under_its_values(screen: Screen) -> None:
+    with on(screen):
+        output.facts([("Empty", ""), ("Folder", "a " * 45)], 10, "  ")
+    first, second = screen.getvalue().splitlines()
+    assert first.startswith("  Folder:   a a")
+    assert second.startswith(" " * 12 + "a")
+
+
 def test_quiet_and_verbose(capsys: pytest.CaptureFixture[str]) -> None:
     diagnostics.note("note")
     diagnostics.detail("detail")

@@ -40,3 +40,8 @@ def test_trainings_are_listed(tmp_path):
     assert only["losses"] == [[5, None], [10, 1.25]]
     assert only["validation"] == [[10, 1.5]]
     assert "ended" in run(tmp_path).stdout
+    file = folder / "own.json"
+    file.write_text(file.read_text().replace('"ended"', '"running"'))
+    done = run(tmp_path)
+    assert done.stdout.splitlines()[1].split()[:3] == ["own", "generator", "killed"]
+    assert "own: to go on with it, the same command with --resume." in done.stderr

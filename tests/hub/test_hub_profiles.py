@@ -189,7 +189,7 @@ def test_an_adapter_is_trained_through_a_kill_and_answers(hub: LoopbackHub, home
     assert not made.exists()
     done = run(hub, home, *command, "--resume", "--json")
     assert done.returncode == 0, done.stderr
-    assert "13 examples; 0 left out" in done.stderr
+    assert "core13: 13 examples. Left out: on held-out topics (0)." in done.stderr
     card = json.loads((made / "card.json").read_text("utf-8"))
     assert (card["base"], card["steps"]) == (FLASHCARDS.generator.id, 18)
     steps = [step for step, _ in card["losses"]]

@@ -237,6 +237,29 @@ def test_the_loss_is_on_the_answer_alone(llama):
     assert pairs["attention_mask"].tolist() == [[1, 1], [1, 0]]
 
 
+def test_rows_of_like_length_share_a_batch():
+    rows = [Row((5,) * length, (5,)) for length in range(1, 65)]
+
+    def padded(by_length):
+        made = batches(rows, 4, 2, 0, by_length=by_length)
+        for epoch in (made[:16], made[16:]):
+            assert sorted(len(row.inputs) for batch in epoch for row in batch) == [*range(1, 65)]
+        return sum(len(batch) * max(len(row.inputs) for row in batch) for batch in made)
+
+    assert padded(True) < 0.9 * padded(False)
+    assert batches(rows, 4, 2, 0, by_length=True) != batches(rows, 4, 2, 1, by_length=True)
+
+
+def test_a_step_is_measured_and_nothing_learnt(llama):
+    rows = rows_of(llama).rows
+    made = batches(rows, 4, 1, 0, by_length=True)
+    cost = training.measure_step(training.Task(llama, preset(accumulation=2)), made)
+    each = sorted(sum(len(row.inputs) for row in batch) for batch in made)
+    assert cost.tokens == 2 * each[len(each) // 2], "a step is of two batches"
+    assert cost.seconds > 0
+    assert cost.memory > 10**7
+
+
 def test_classic_asks_as_the_flan_t5_project_did(t5):
     tokenizer = tokenizer_of(t5)
     row = rows_of(t5, 128).rows[0]

@@ -213,6 +213,28 @@ def _shown(home, best):
     assert caught.value.hint == "Known: tiny."
 
 
+def test_a_dry_run_says_what_it_takes_and_trains_nothing(home, data):
+    sets = [f"--set={key}={value}" for key, value in CHANGES.items()]
+    words = ["generator", "--output=best", f"--data={data}", "--dry-run", *sets]
+    arguments, environment = command(home)
+    done = subprocess.run(
+        [*arguments[:-1], *words, "--json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    # Thirteen less the one that is kept out, in fours, twice.
+    assert (record["examples"], record["steps"]) == (12, 6)
+    assert record["settings"]["batch"] == 4
+    assert min(record[key] for key in ("tokens", "tokens_per_second", "memory_mb")) > 0
+    assert "Kept out, to measure the run: 1 example on 1 other topic." in done.stderr
+    assert not home.adapters.exists()
+    assert not home.trainings.exists()
+
+
 def test_two_processes_share_a_study_and_a_killed_trial_is_tried_again(home, data):
     searched = ("learning_rate=1e-3,2e-3,3e-3,4e-3",)
     plan = planned(home, data, *searched)
