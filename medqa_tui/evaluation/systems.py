@@ -112,14 +112,14 @@ def extractive(words: int, embed: Embed, embedder: str) -> System:
     Args:
         embedder: What identifies the embedder behind `embed`.
     """
-    from medqa_tui.generation.extractive import MAX_WORDS, ExtractiveGenerator
+    from medqa_tui.generation.extractive import REVISION, ExtractiveGenerator
 
     writer = ExtractiveGenerator("", embed)
 
     def answer(case: Case, cancel: threading.Event) -> Said:
         return _written(writer, request_of(case, words), cancel)
 
-    return System(EXTRACTIVE, _key(EXTRACTIVE, words, embedder, MAX_WORDS), answer, writer)
+    return System(EXTRACTIVE, _key(EXTRACTIVE, words, embedder, REVISION), answer, writer)
 
 
 def model(
