@@ -14,7 +14,9 @@ from medqa_tui.errors import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from medqa_tui.models.active import Active
     from medqa_tui.models.library import Part, ProfileState
+    from medqa_tui.paths import Paths
 
 app = options.new_app("List, choose, export and remove the profiles' models.")
 
@@ -83,13 +85,19 @@ def info(ctx: typer.Context, name: _Name) -> int:
 def use(ctx: typer.Context, name: _Name) -> int:
     """Answer with an installed profile from now on.
 
-    Exit codes: 0 in use, 2 there is no such profile, 3 it is not set up.
+    A model that was trained here has a name of its own: the profile it was made for then answers
+    with it.
+
+    Exit codes: 0 in use, 1 the model is damaged, 2 there is no such profile, 3 it is not set up.
     """
     from medqa_tui.config.write import set_value
     from medqa_tui.models import library
     from medqa_tui.paths import get_paths
 
     paths = get_paths()
+    if library.is_trained(paths, name):
+        _use_trained(ctx, paths, name)
+        return ExitCode.OK
     active = library.require_installed(paths, name)
     active.write(paths, current=True)
     set_value("profile", name)
@@ -99,6 +107,22 @@ def use(ctx: typer.Context, name: _Name) -> int:
         diagnostics.note(f"The profile {name} answers from now on, with {active.base}.")
     _warn_if_overridden(ctx, name)
     return ExitCode.OK
+
+
+def _use_trained(ctx: typer.Context, paths: Paths, name: str) -> None:
+    from medqa_tui.models import library
+
+    active = library.use_trained(paths, name)
+    if options.current(ctx).json:
+        output.emit_record({"profile": active.profile, "base": active.base, "model": name})
+    else:
+        say_trained(active, name)
+
+
+def say_trained(active: Active, name: str) -> None:
+    """Say that a profile answers with a model that was trained here, and what undoes it."""
+    diagnostics.note(f"The profile {active.profile} answers with {name} from now on.")
+    diagnostics.note(f"Back to the model as it came: medqa-tui setup --profile {active.profile}")
 
 
 @app.command()

@@ -20,6 +20,7 @@ _failed = threading.Event()
 _unfinished = threading.Event()
 """Set while the last line of stdout has not ended."""
 
+_FIGURE = re.compile(r"([-+]?[0-9][0-9,]*(\.[0-9]+)?%?)?")
 # JSON escapes the C0 controls itself; these reach a terminal just as well.
 _UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
@@ -92,8 +93,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         widest = widths.index(max(widths))
         widths[widest] = max(8, len(headers[widest]), widths[widest] - excess)
     right = [
-        bool(values) and all(isinstance(row[i], int | float | None) for row in values)
-        for i in range(len(headers))
+        bool(values) and all(_is_figure(row[i]) for row in values) for i in range(len(headers))
     ]
     for row, style in [(list(headers), "bold"), *((row, "") for row in cells)]:
         aligned = [
@@ -176,6 +176,10 @@ def _in_words() -> Iterator[None]:
         reason = f"{error.strerror or error}."
         _failed.set()
         raise MedQAError("The output could not be written.", reason) from error
+
+
+def _is_figure(cell: object) -> bool:
+    return isinstance(cell, int | float | None) or bool(_FIGURE.fullmatch(str(cell)))
 
 
 def _fit(text: str, size: int) -> str:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from medqa_tui.cli import diagnostics, options, output
+from medqa_tui.cli import diagnostics, options, output, terminal
 from medqa_tui.cli.options import Options
 from medqa_tui.cli.passages import text_of
 from medqa_tui.cli.search_options import Corpora, NoRerank, Queries, QueryField
+from medqa_tui.cli.words import wrapped
 from medqa_tui.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from medqa_tui.cli.searching import Wanted
     from medqa_tui.domain import Evidence, Triage
     from medqa_tui.events import EvidenceFound
+
+_SCORES = ("n", "bm25 rank", "bm25", "dense rank", "dense", "fused", "rerank")
+_WIDE = 110
+"""Columns that a table with titles and terms beside the scores needs to be readable."""
 
 _HINT = 'medqa-tui search "high blood pressure"'
 
@@ -152,13 +159,7 @@ def _show(chosen: Options, text: str, found: EvidenceFound, alarm: Triage) -> No
         }
         output.emit_record(record)
     elif found.evidence:
-        output.table(
-            (
-                *("n", "passage", "bm25 rank", "bm25", "dense rank", "dense", "fused", "rerank"),
-                *("corpus", "matched terms"),
-            ),
-            [_row(item, text) for item in found.evidence],
-        )
+        _table(found.evidence, text)
         output.write()
         for line in dict.fromkeys(_terms(item) for item in found.evidence):
             output.write(line, style="dim")
@@ -166,6 +167,21 @@ def _show(chosen: Options, text: str, found: EvidenceFound, alarm: Triage) -> No
         diagnostics.note("Nothing was found.")
     elif not found.relevant:
         diagnostics.note("Nothing of this is near enough to the question to answer it from.")
+
+
+def _table(found: Sequence[Evidence], query: str) -> None:
+    """Write what was found: a row each, or where that is too wide, a list and then the scores."""
+    rows = [_row(item, query) for item in found]
+    if terminal.width(sys.stdout) >= _WIDE:
+        output.table((*_SCORES[:1], "passage", *_SCORES[1:], "corpus", "matched terms"), rows)
+        return
+    for n, title, *_, corpus, terms in rows:
+        line = f"[{n}] {title} - {corpus}"
+        output.write(wrapped(line, terminal.width(sys.stdout), "    "))
+        if terms:
+            output.write(f"    matched: {terms}", style="dim")
+    output.write()
+    output.table(_SCORES, [(row[0], *row[2 : 1 + len(_SCORES)]) for row in rows])
 
 
 def _row(item: Evidence, query: str) -> tuple[object, ...]:
@@ -191,8 +207,8 @@ def _terms(item: Evidence) -> str:
     return f"{item.passage.corpus}: {', '.join(item.passage.terms) or 'licence not stated'}"
 
 
-def _figure(score: float | None, digits: int) -> float | None:
-    return None if score is None else round(score, digits)
+def _figure(score: float | None, digits: int) -> str | None:
+    return None if score is None else f"{score:.{digits}f}"
 
 
 def _write_run(chosen: Options, wanted: Wanted, path: Path, field: str, out: Path) -> int:

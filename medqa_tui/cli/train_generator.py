@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medqa_tui.cli import choosing, diagnostics, options, output, terminal, training
+from medqa_tui.cli import choosing, diagnostics, model, options, output, terminal, training
 from medqa_tui.cli.words import counted
 from medqa_tui.errors import ExitCode, NotSetUpError
 
@@ -36,6 +35,7 @@ def command(
             "--with-evidence/--no-evidence", help="Whether it learns to answer from passages."
         ),
     ] = None,
+    seed: training.Seed = None,
     data_folder: training.DataFolder = None,
     dry_run: training.DryRun = False,
     resume: training.Resume = False,
@@ -49,7 +49,7 @@ def command(
     Exit codes: 0 trained, 1 failed, 2 the data or a setting is wrong, 3 the model is not set up,
     130 stopped: --resume goes on.
     """
-    changes = list(change or [])
+    changes = [*training.seeded(seed), *(change or [])]
     if with_evidence is not None:
         changes.append(f"evidence={str(with_evidence).lower()}")
     wanted, active = wanted_of(
@@ -83,7 +83,7 @@ def finish(wanted: Job, active: Active, *, use: bool) -> None:
     if not use:
         diagnostics.note(f"It is in {wanted.output}.")
         if whole:
-            diagnostics.note("To answer with it: train it with --use.")
+            diagnostics.note(f"To answer with it: medqa-tui model use {wanted.name}")
         else:
             training.tell_use(wanted.name, "answer")
             diagnostics.note(
@@ -91,12 +91,11 @@ def finish(wanted: Job, active: Active, *, use: bool) -> None:
             )
         return
     if whole:
-        replace(active, generator=wanted.name, adapter=None).write(paths)
-        diagnostics.note(
-            f"Back to the model as it came: medqa-tui setup --profile {active.profile}"
-        )
-    else:
-        choosing.use(paths, active.profile, wanted.name)
+        from medqa_tui.models import library
+
+        model.say_trained(library.use_trained(paths, wanted.name, active.profile), wanted.name)
+        return
+    choosing.use(paths, active.profile, wanted.name)
     diagnostics.note(f"The profile {active.profile} answers with {wanted.name} from now on.")
 
 

@@ -23,6 +23,7 @@ def command(
     data: training.RerankData = None,
     preset: training.RerankPresetName = "starter-rerank",
     change: training.Change = None,
+    seed: training.Seed = None,
     data_folder: training.DataFolder = None,
     dry_run: training.DryRun = False,
     resume: training.Resume = False,
@@ -43,7 +44,7 @@ def command(
         output_name,
         data or ["starter"],
         preset_name=preset,
-        change=change or [],
+        change=[*training.seeded(seed), *(change or [])],
         data_folder=data_folder,
     )
     training.require_training()

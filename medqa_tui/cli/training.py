@@ -63,6 +63,16 @@ Change = Annotated[
         "--set", metavar="KEY=VALUE", help="Change one setting of the preset; may be repeated."
     ),
 ]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        metavar="N",
+        min=0,
+        help="Decides what is drawn; the preset's own without it.",
+        show_default=False,
+    ),
+]
 DataFolder = Annotated[
     Path | None,
     typer.Option(metavar="FOLDER", help="Where MedQuAD, its split and the held-out topics lie."),
@@ -87,6 +97,11 @@ def require_training(*more: str) -> None:
             f"Missing: {', '.join(missing)}.",
             "pip install 'medqa-tui[train]'",
         )
+
+
+def seeded(seed: int | None) -> list[str]:
+    """Return `--seed` as a setting of the preset."""
+    return [] if seed is None else [f"seed={seed}"]
 
 
 def read_changes(change: Sequence[str]) -> dict[str, str]:
@@ -126,8 +141,7 @@ def require_free(folder: Path, *, whole: bool) -> None:
     Raises:
         UsageError: Something that was downloaded has the name.
     """
-    from medqa_tui.models.records import InstallRecord
-    from medqa_tui.training.own_model import TRAINED
+    from medqa_tui.models.records import TRAINED, InstallRecord
 
     record = InstallRecord.read(folder)
     own = record is not None and record.source == TRAINED if whole else record is None

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medqa_tui.errors import MedQAError, NotSetUpError, UsageError
 from medqa_tui.models.active import Active, forget, load_installed
+from medqa_tui.models.base_names import same_base
 from medqa_tui.models.catalog import Component, Profile, Slot, get_profile, profiles
 from medqa_tui.models.install import discard
-from medqa_tui.models.records import InstallRecord, installed_record
+from medqa_tui.models.records import TRAINED, InstallRecord, installed_record
 from medqa_tui.paths import Paths
 
 
@@ -109,6 +110,44 @@ def require_installed(paths: Paths, name: str) -> Active:
             return active
     raise NotSetUpError(
         "This profile is not set up yet.", f"{name}.", f"medqa-tui setup --profile {name}"
+    )
+
+
+def is_trained(paths: Paths, name: str) -> bool:
+    """Return whether `name` is a model all of whose weights were trained on this machine."""
+    folder = paths.models / name
+    if folder.parent != paths.models or name in {profile.name for profile in profiles()}:
+        return False
+    record = InstallRecord.read(folder)
+    return record is not None and record.source == TRAINED
+
+
+def use_trained(paths: Paths, name: str, profile: str | None = None) -> Active:
+    """Have the profile whose model it was made of answer with a model that was trained here.
+
+    Args:
+        profile: None is the first one that fits.
+
+    Raises:
+        NotSetUpError: No installed profile answers with a model like it.
+        MedQAError: It is damaged.
+    """
+    folder = paths.models / name
+    record = InstallRecord.read(folder)
+    problems = record.problems(folder) if record else ["its record is missing"]
+    if record is None or problems:
+        raise MedQAError(
+            "This model is damaged.", f"{name}: {'; '.join(problems)}.", "Train it again."
+        )
+    for active in _installed(paths):
+        if profile in {None, active.profile} and same_base(record.id, active.base):
+            answering = replace(active, generator=name, adapter=None)
+            answering.write(paths)
+            return answering
+    raise NotSetUpError(
+        "No profile here answers with such a model.",
+        f"{name} was made of {record.id}.",
+        "medqa-tui model list",
     )
 
 

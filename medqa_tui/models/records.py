@@ -12,6 +12,8 @@ from medqa_tui.models.catalog import Component, HubSource, WheelSource
 from medqa_tui.models.files import sha256_file, write_atomic
 
 RECORD_NAME = "install.json"
+TRAINED = "trained on this machine"
+"""The source of a model all of whose weights were trained here."""
 
 
 @dataclass(frozen=True, slots=True)

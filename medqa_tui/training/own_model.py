@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medqa_tui.models.files import sha256_file, write_atomic
-from medqa_tui.models.records import RECORD_NAME, InstallRecord, files_of
+from medqa_tui.models.records import RECORD_NAME, TRAINED, InstallRecord, files_of
 from medqa_tui.models.shipped import CARD_NAME
 
 if TYPE_CHECKING:
     from medqa_tui.training.generator import Trained
-
-TRAINED = "trained on this machine"
-"""How the install record of such a model names its source."""
 
 _WEIGHTS = "model.safetensors"
 

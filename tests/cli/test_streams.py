@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from medqa_tui.cli import diagnostics, output, terminal
+from medqa_tui.cli import diagnostics, output, search, terminal
 from medqa_tui.cli.render import AnswerPrinter
 from medqa_tui.domain import (
     Answer,
@@ -100,6 +100,24 @@ def test_a_table_gives_way_on_a_narrow_terminal(screen: Screen) -> None:
         output.table(("what", "where"), [("x" * 100, "y" * 30)])
     lines = screen.getvalue().splitlines()
     assert lines[1] == f"{'x' * 47}…  {'y' * 30}"
+
+
+def test_figures_stand_on_the_right_and_words_on_the_left(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output.table(("loss", "what"), [("1.50", "a"), ("-10.25", "1 min"), ("", "+3%")])
+    assert capsys.readouterr().out == "  loss  what\n  1.50  a\n-10.25  1 min\n        +3%\n"
+
+
+def test_what_was_found_fits_a_narrow_terminal(screen: Screen) -> None:
+    with on(screen):
+        search._table([evidence(1), evidence(2)], "asthma")
+    assert screen.getvalue().splitlines()[:2] == [
+        "[1] Asthma - c",
+        "\x1b[2m    matched: asthma\x1b[0m",
+    ]
+    assert max(map(len, screen.getvalue().splitlines())) <= 80
+    assert "rerank" in screen.getvalue()
 
 
 def test_an_error_is_its_title_detail_and_hint(capsys: pytest.CaptureFixture[str]) -> None:

@@ -211,11 +211,14 @@ def test_the_thirteen_pairs_of_the_flan_t5_project(
     # So few steps teach a random model nothing at the rate that the real one was trained with.
     quick = ["--set", "learning_rate=5e-3", "--set", "epochs=40"]
     command = ["train", "generator", "--preset", "classic", "--data", str(pairs)]
-    done = run(hub, home, *command, *quick, "--output", "my-classic", "--use", "--json")
+    done = run(hub, home, *command, *quick, "--output", "my-classic", "--json")
     assert done.returncode == 0, done.stderr
     losses = json.loads(done.stdout)["losses"]
     assert losses[-1][0] == 80
     assert losses[-1][1] < 0.1 < losses[0][1]
+    done = run(hub, home, "model", "use", "my-classic")
+    assert done.returncode == 0, done.stderr
+    assert "The profile classic answers with my-classic from now on." in done.stderr
     arguments = ["-m", "medqa_tui", "--no-engine", "ask", "--profile", "classic"]
     shell = pexpect.spawn(
         sys.executable, arguments, env=environment(hub, home), encoding="utf-8", timeout=240
