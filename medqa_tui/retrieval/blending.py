@@ -20,10 +20,12 @@ class Blend:
         reach: What a passage gains where the model is sure that it is this one; in units of the
             search's score, which parts the best of 16 passages from the last by some .25.
         absent: The logit of "none of these"; about the mean logit of passages that were found.
+        temperature: By which logits are divided first; above 1, the model has to be surer.
     """
 
-    reach: float = 0.25
+    reach: float = 0.3
     absent: float = -8.0
+    temperature: float = 2.0
 
     def scores(self, logits: Sequence[float], retrieved: Sequence[float]) -> list[float]:
         """Return the scores by which passages are ordered, in the order given.
@@ -38,6 +40,8 @@ class Blend:
     def shares(self, logits: Sequence[float]) -> list[float]:
         """Return how likely each passage is the one that answers; what lacks to 1 is "none"."""
         most = max([*logits, self.absent])
-        powers = [math.exp(logit - most) for logit in logits]
-        total = sum(powers) + math.exp(self.absent - most)
+        *powers, absent = (
+            math.exp((logit - most) / self.temperature) for logit in (*logits, self.absent)
+        )
+        total = sum(powers) + absent
         return [power / total for power in powers]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from medqa_tui.training.reranker import Run
 
 DEPTH = 16
-REACHES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
+REACHES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6)
 """Of `Blend.reach`: tried on the validation questions. They are like the training data, and such
 questions want more of the model than others do."""
 

@@ -4,7 +4,7 @@ import pytest
 
 from medqa_tui.retrieval.blending import Blend
 
-BLEND = Blend(reach=0.25, absent=-6.0)
+BLEND = Blend(reach=0.25, absent=-6.0, temperature=1.0)
 RETRIEVED = [0.60, 0.50, 0.36]
 
 
@@ -43,3 +43,12 @@ def test_logits_of_any_size_do_not_overflow():
 
 def test_without_reach_the_search_decides_alone():
     assert Blend(reach=0.0).scores([1.0, 2.0, 3.0], RETRIEVED) == RETRIEVED
+
+
+def test_a_higher_temperature_asks_for_a_surer_model():
+    sure, asked = Blend(temperature=1.0), Blend(temperature=2.0)
+    logits = [0.0, 2.0]
+    assert asked.shares(logits)[1] < sure.shares(logits)[1]
+    assert asked.shares([0.0, 4.0])[1] == pytest.approx(
+        Blend(absent=-4.0, temperature=1.0).shares([0.0, 2.0])[1]
+    )
