@@ -140,8 +140,10 @@ class StatusLine:
         """Take the line off the terminal, until the next tick."""
         with _lock:
             if self._drawn:
-                # Spaces and not an escape sequence: they work wherever a carriage return does.
-                _put("\r" + " " * self._drawn + "\r")
+                # Spaces and not an escape sequence: they work wherever a carriage return does. Two
+                # more, for the ^C of a terminal that shows what is typed.
+                wide = min(self._drawn + 2, terminal.width(sys.stderr))
+                _put("\r" + " " * wide + "\r")
                 self._drawn = 0
 
     def pause(self) -> None:

@@ -197,7 +197,7 @@ def _same_run(wanted: Wanted, prepared: Prepared, *, resume: bool) -> None:
         UsageError: Base, data or settings are others than those of the checkpoints.
     """
     file = wanted.work / _RUN
-    now = {
+    now: dict[str, Any] = {
         "base": f"{wanted.base_id} {wanted.base_revision}",
         "data": {source.name: dict(source.hashes) for source in prepared.sources},
         "settings": asdict(wanted.preset),
@@ -212,9 +212,13 @@ def _same_run(wanted: Wanted, prepared: Prepared, *, resume: bool) -> None:
     except (OSError, ValueError):
         before = {}
     other = [key for key, value in now.items() if before.get(key) != value]
+    if "settings" in other and isinstance(before.get("settings"), dict):
+        kept = before["settings"]
+        changed = [key for key, value in now["settings"].items() if kept.get(key) != value]
+        other[other.index("settings")] = f"settings ({', '.join(changed)})"
     if other:
         raise UsageError(
-            "The run cannot be gone on with.",
+            "This run cannot be continued.",
             f"Its checkpoints are of other {' and '.join(other)}.",
             "Type the command as it was, or without --resume to begin again.",
         )

@@ -347,9 +347,9 @@ def test_a_run_is_not_gone_on_with_as_another(llama, tmp_path):
     with pytest.raises(Stopped):
         generator_job.run(wanted, prepared, on_event=lambda event: cancel.set(), cancel=cancel)
     other = replace(wanted, preset=replace(wanted.preset, seed=7))
-    with pytest.raises(UsageError, match="cannot be gone on with") as caught:
+    with pytest.raises(UsageError, match="cannot be continued") as caught:
         generator_job.run(other, prepared, resume=True)
-    assert "other settings" in caught.value.detail
+    assert "other settings (seed)." in caught.value.detail
     assert generator_job.run(wanted, prepared, resume=True).steps == 8
     assert (wanted.output / "card.json").is_file()
     assert not wanted.work.exists()
