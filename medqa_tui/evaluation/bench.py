@@ -142,8 +142,9 @@ class Room:
             UsageError: The index answers no held-out card.
         """
         if not wanted.given:
-            if self._active.reranker and self._settings.retrieval.rerank:
-                self._load("reranker")
+            reranker = self._active.reranker
+            if reranker and self._settings.retrieval.rerank:
+                reranker = f"{reranker} {self._load('reranker').blend}"
             search = heldout_cards.Search(
                 self._load("lexical"), self._load("embedder"), self._settings
             )
@@ -152,7 +153,7 @@ class Room:
                 wanted.count,
                 wanted.seed,
                 cache=self._paths.cache / "comparisons",
-                reranker=self._active.reranker,
+                reranker=reranker,
                 on_progress=on_progress,
                 cancel=cancel,
             )

@@ -25,7 +25,7 @@ from medqa_tui.evaluation.cases import Case, read_cases, write_cases
 from medqa_tui.grounding.sentences import split_sentences
 from medqa_tui.grounding.words import content_stems
 from medqa_tui.paths import ensure
-from medqa_tui.retrieval import relevance
+from medqa_tui.retrieval import gate, relevance
 
 if TYPE_CHECKING:
     from medqa_tui.config import Settings
@@ -65,6 +65,7 @@ class Search:
             manifest.embedder.revision,
             reranker,
             self.settings.retrieval.model_dump(),
+            gate.WEIGHTS,
             self.settings.profile,
         ]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
@@ -103,7 +104,7 @@ def starter_cases(
 
     Args:
         cache: A folder in which the set is kept.
-        reranker: Name of the re-ranker in use.
+        reranker: The re-ranker in use, and how its scores count.
         on_progress: Called with how many cases there are and are wanted.
         cancel: Ends the search; what was found is returned, and not kept.
 
@@ -186,6 +187,7 @@ class _Found:
         if not evidence:
             return None
         question = self._card.question
+        signals = self._search.retriever.signals(question, evidence)
         read = relevance.worth_reading(evidence)
         return Case(
             f"{self._card.id}:{name}",
@@ -193,7 +195,7 @@ class _Found:
             " ".join(self._card.answer.split()),
             read,
             answerable,
-            relevant=relevance.is_relevant(question, evidence),
+            relevant=relevance.is_relevant(question, evidence, signals=signals),
             close=relevance.is_close(question, read),
         )
 

@@ -13,6 +13,7 @@ from itertools import islice
 
 from medqa_tui.domain import Evidence
 from medqa_tui.retrieval import lexical, terms
+from medqa_tui.retrieval.gate import Signals, log_odds
 
 COVERAGE_WEIGHT = 0.2
 THRESHOLD = 0.54
@@ -49,15 +50,24 @@ _CLOSE = 0.8
 _SHORTEST_FUZZY = 5
 
 
-def is_relevant(query: str, evidence: Sequence[Evidence], coverage: float | None = None) -> bool:
-    """Return whether `evidence` is about what `query` asks.
+def is_relevant(
+    query: str,
+    evidence: Sequence[Evidence],
+    coverage: float | None = None,
+    signals: Signals | None = None,
+) -> bool:
+    """Return whether `evidence` answers what `query` asks, or without `signals` is about it.
 
     Args:
         coverage: Share of the query's topic words, in [0, 1], that one passage holds in whatever
             the index knows of it, where that was looked up; the shown text counts as well.
+        signals: What an index and an embedder say of the evidence: with them the fitted gate
+            decides, unless a passage answers the very question.
     """
     if not evidence:
         return False
+    if signals is not None:
+        return log_odds(signals) >= 0.0 or is_close(query, evidence)
     covered = max([coverage or 0.0, *(text_coverage(query, item) for item in evidence)])
     cosines = [item.scores.dense for item in evidence if item.scores.dense is not None]
     if not cosines:

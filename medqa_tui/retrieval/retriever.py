@@ -17,6 +17,7 @@ from medqa_tui.retrieval.candidates import Candidates
 from medqa_tui.retrieval.dense import DenseIndex
 from medqa_tui.retrieval.embedder import TextEmbedder
 from medqa_tui.retrieval.fusion import fused_score
+from medqa_tui.retrieval.gate import Corpus, Signals, signals_of
 from medqa_tui.retrieval.loading import OpenIndex, exact_message, open_index, with_embedder
 from medqa_tui.retrieval.manifest import REBUILD, IndexManifest
 from medqa_tui.retrieval.proximity import pair_scores
@@ -166,6 +167,7 @@ class Retriever:
         if reading.corrections:
             notices.append(("spelling", _spelling_message(reading)))
         query = reading.text
+        vector = None
         if mode == "bm25" or embedder is None or dense is None:
             if mode != "bm25":
                 notices.append(
@@ -185,6 +187,7 @@ class Retriever:
         # Whether there is an answer at all is told by how near passages are, not by their order.
         judged = self._evidence(index, candidates, k)[0]
         coverage = index.words.coverage(query, candidates.order[:k])
+        signals = None if vector is None else self._signals(index, query, vector, judged)
         if rerank and self._reranker is not None:
             self._rerank(index, candidates, query, self._reranker)
         evidence, gone = self._evidence(index, candidates, k)
@@ -194,7 +197,32 @@ class Retriever:
             notices.append(
                 ("stale_index", f"{gone} found passages are no longer in the corpus. {REBUILD}")
             )
-        return SearchResult(evidence, is_relevant(query, judged, coverage), tuple(notices))
+        return SearchResult(evidence, is_relevant(query, judged, coverage, signals), tuple(notices))
+
+    def signals(self, query: str, evidence: Sequence[Evidence]) -> Signals | None:
+        """Return what `evidence`, found by a search for `query`, tells of how well that went.
+
+        None without an embedder, or where the evidence has no cosines.
+        """
+        index, embedder = self._index, self._embedder
+        if embedder is None or not any(item.scores.dense is not None for item in evidence):
+            return None
+        reading = index.reader.read(query) if index.reader else Reading(query)
+        vector = embedder.encode_query(reading.searched)
+        return self._signals(index, reading.text, vector, evidence)
+
+    def _signals(
+        self,
+        index: OpenIndex,
+        query: str,
+        vector: NDArray[np.float32],
+        evidence: Sequence[Evidence],
+    ) -> Signals:
+        embedder = self._embedder
+        assert embedder is not None
+        words = index.words
+        corpus = Corpus(len(words), words.idf, embedder.knows, embedder.encode)
+        return signals_of(query, vector, evidence, corpus)
 
     def _allowed(self, index: OpenIndex, scope: Scope) -> NDArray[np.bool_] | None:
         indexed, now = index.manifest.corpora.keys(), self._store.fingerprints()
