@@ -3,8 +3,7 @@
     python lessons.py --found cards.jsonl --output train.jsonl --dev dev.jsonl
 
 `train.jsonl` is for `medqa-tui train generator --preset starter --data train.jsonl`: what is learnt
-is to choose sentences of the evidence, at most four of 60 words in all, that together come nearest
-to the card's own answer and have to do with the question, and to say where there are none. The
+is to quote as the program's extractive generator does, and to say where there is no answer. The
 questions of `dev.jsonl` are for `medqa-tui adapter compare --data dev.jsonl`.
 """
 
@@ -13,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,29 +24,28 @@ go_offline()
 from medqa_tui.domain import Evidence
 from medqa_tui.evaluation.cases import read_evidence
 from medqa_tui.evaluation.heldout_cards import MAY_ANSWER
+from medqa_tui.generation.extractive import select
+from medqa_tui.grounding.citations import format_marks
 from medqa_tui.grounding.sentences import split_sentences
 from medqa_tui.models import active
 from medqa_tui.paths import get_paths
 from medqa_tui.retrieval.embedder import Embedder
-from medqa_tui.training.selecting import select_for
 
 Row = dict[str, Any]
 
-WORDS, SENTENCES = 60, 4
-# Of F1, for a sentence as near to the question as can be: what is chosen by overlap with one
-# reference alone is too much chance to be learnt from some hundred cards.
-WORTH = 0.3
 # A topic in ten measures: the bound on declining is chosen there.
 DEV = 10
 # Evidence answers where a sentence comes this near (cosine) to the first one of the card's answer,
 # which states it; it does not where none comes near. What is between is not learnt from.
 ANSWERED = 0.74
-# Of what is learnt, the share where the evidence does not answer.
-SILENT = 0.28
+# Words of all passages of a lesson: longer ones take most of the time.
+MOST_WORDS = 320
+# What is drawn of the lessons, so that a run takes a quarter of an hour on two cores.
+ANSWERABLE, SILENT = 380, 24
 
 
 class Chooser:
-    """Selects the sentences to quote, with the program's own embedder."""
+    """Quotes as the program does, with its own embedder, and tells what evidence answers."""
 
     def __init__(self) -> None:
         paths = get_paths()
@@ -55,34 +54,16 @@ class Chooser:
             raise SystemExit("Set up the starter profile first: medqa-tui setup")
         self._embedder = Embedder.load(installed.embedder_dir(paths))
 
-    def select(self, row: Row, evidence: Sequence[Evidence]) -> str:
-        """Return sentences near the answer that have to do with the question, each cited."""
-        near = self._nearness(row["question"], evidence)
-        return select_for(
-            row["answer"],
-            row["question"],
-            evidence,
-            words=WORDS,
-            most=SENTENCES,
-            worth=lambda sentence: WORTH * near.get(sentence, 0.0),
-        ).text
+    def quotes(self, question: str, evidence: Sequence[Evidence]) -> str:
+        """Return the sentences that are quoted, each cited; empty if none is worth it."""
+        chosen = select(question, evidence, self._embedder.encode)
+        return " ".join(f"{each.text} {format_marks((each.evidence.n,))}" for each in chosen)
 
     def sureness(self, row: Row, evidence: Sequence[Evidence]) -> float:
         """Return how near a sentence comes to the one that states the answer."""
-        return max(self._nearness(split_sentences(row["answer"])[0], evidence).values())
-
-    def _nearness(self, text: str, evidence: Sequence[Evidence]) -> dict[str, float]:
         texts = sorted({s for item in evidence for s in split_sentences(item.passage.text)})
-        rows = self._embedder.encode([text, *texts])
-        return dict(zip(texts, (rows[1:] @ rows[0]).tolist(), strict=True))
-
-
-def thinned(made: list[Row]) -> list[Row]:
-    """Return the lessons with no more of the unanswerable than wanted, evenly left out."""
-    silent = [n for n, each in enumerate(made) if not each["answerable"]]
-    most = round((len(made) - len(silent)) * SILENT / (1 - SILENT))
-    kept = {silent[n * len(silent) // most] for n in range(min(most, len(silent)))}
-    return [each for n, each in enumerate(made) if each["answerable"] or n in kept]
+        rows = self._embedder.encode([split_sentences(row["answer"])[0], *texts])
+        return float((rows[1:] @ rows[0]).max())
 
 
 def measures(row: Row) -> bool:
@@ -107,16 +88,32 @@ def answers(row: Row, evidence: Sequence[Evidence], chooser: Chooser) -> bool | 
 def lessons(row: Row, chooser: Chooser) -> Iterator[Row]:
     """Yield what is learnt of one card."""
     for kind, found, evidence in found_for(row):
-        answered = answers(row, evidence, chooser)
-        if answered is None or (answered and kind != "with"):
+        if sum(len(item.passage.text.split()) for item in evidence) > MOST_WORDS:
             continue
-        yield {
-            "question": row["question"],
-            "title": row["topic"],
-            "answer": chooser.select(row, evidence) if answered else "(nothing)",
-            "answerable": answered,
-            "evidence": found["evidence"],
-        }
+        answered = kind == "with"
+        if answered:
+            answer = chooser.quotes(row["question"], evidence) if found["relevant"] else ""
+        else:
+            answer = "(nothing)" if answers(row, evidence, chooser) is False else ""
+        if answer:
+            yield {
+                "question": row["question"],
+                "title": row["topic"],
+                "answer": answer,
+                "answerable": answered,
+                "evidence": found["evidence"],
+            }
+
+
+def drawn(made: Sequence[Row]) -> list[Row]:
+    """Return as many lessons of each kind as are wanted, mixed."""
+    draw = random.Random(0)
+    kinds = ([e for e in made if e["answerable"]], [e for e in made if not e["answerable"]])
+    for kind in kinds:
+        draw.shuffle(kind)
+    learnt = kinds[0][:ANSWERABLE] + kinds[1][:SILENT]
+    draw.shuffle(learnt)
+    return learnt
 
 
 def cases(row: Row, chooser: Chooser) -> Iterator[Row]:
@@ -149,7 +146,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = [json.loads(line) for line in options.found.read_text(encoding="utf-8").splitlines()]
     chooser = Chooser()
-    learnt = thinned([e for row in rows if not measures(row) for e in lessons(row, chooser)])
+    learnt = drawn([e for row in rows if not measures(row) for e in lessons(row, chooser)])
     dev = [case for row in rows if measures(row) for case in cases(row, chooser)]
     write(options.output, learnt)
     write(options.dev, dev)
