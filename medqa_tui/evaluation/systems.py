@@ -141,8 +141,7 @@ def model(
         return said if cancel.is_set() else _with_likelihood(said, writer, request, case)
 
     device = f"{generator.info.device} {generator.info.quantization}"
-    told = (words, identity, device, least) if least else (words, identity, device)
-    return System(name, _key("model", *told), answer, writer)
+    return System(name, _key("model", words, identity, device, least), answer, writer)
 
 
 class _Switched:

@@ -186,8 +186,12 @@ class Retriever:
                 notices.append(("exact_search", exact_message(dense.failure)))
         # Whether there is an answer at all is told by how near passages are, not by their order.
         judged = self._evidence(index, candidates, k)[0]
-        coverage = index.words.coverage(query, candidates.order[:k])
-        signals = None if vector is None else self._signals(index, query, vector, judged)
+        if vector is None:
+            coverage = index.words.coverage(query, candidates.order[:k])
+            relevant = is_relevant(query, judged, coverage)
+        else:
+            signals = self._signals(index, query, vector, judged)
+            relevant = is_relevant(query, judged, signals=signals)
         if rerank and self._reranker is not None:
             self._rerank(index, candidates, query, self._reranker)
         evidence, gone = self._evidence(index, candidates, k)
@@ -197,7 +201,7 @@ class Retriever:
             notices.append(
                 ("stale_index", f"{gone} found passages are no longer in the corpus. {REBUILD}")
             )
-        return SearchResult(evidence, is_relevant(query, judged, coverage, signals), tuple(notices))
+        return SearchResult(evidence, relevant, tuple(notices))
 
     def signals(self, query: str, evidence: Sequence[Evidence]) -> Signals | None:
         """Return what `evidence`, found by a search for `query`, tells of how well that went.
