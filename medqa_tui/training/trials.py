@@ -90,15 +90,15 @@ def bar(share: float, width: int = 30, *, unicode: bool = True) -> str:
     return ("\u2588" if unicode else "#") * max(1, round(share * width))
 
 
-def write_png(shares: Mapping[str, float], path: Path) -> bool:
-    """Draw how much each setting mattered; return whether there is anything, and matplotlib.
+def write_png(shares: Mapping[str, float], path: Path) -> None:
+    """Draw how much each setting mattered, if there is anything to draw, and matplotlib.
 
     Raises:
         OSError: The file cannot be written.
         ValueError: Its name ends like no kind of picture.
     """
     if not shares or find_spec("matplotlib") is None:
-        return False
+        return
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -108,4 +108,3 @@ def write_png(shares: Mapping[str, float], path: Path) -> bool:
     axes.barh(list(shares)[::-1], list(shares.values())[::-1])
     axes.set_xlabel("importance (PED-ANOVA)")
     figure.savefig(path, dpi=120)
-    return True
